@@ -1,0 +1,165 @@
+"""Table contracts: what a column means, its unit, its bounds, and how the table is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from lake.table import TableSpec
+
+TIME = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a contract.
+
+    Attributes:
+        name: Column name.
+        type: Arrow type, as stored.
+        unit: Unit of the values, "" where there is none.
+        about: One line for a reader.
+        required: Null sends the row to quarantine.
+        minimum: Lowest value allowed, None for no bound; NaN and infinities are never allowed.
+        above: Value that must be exceeded, None for no bound.
+    """
+
+    name: str
+    type: pa.DataType
+    unit: str
+    about: str
+    required: bool = False
+    minimum: float | None = None
+    above: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What every row of a table keeps, and how the table is laid out.
+
+    Attributes:
+        table: Name of the table.
+        about: One line for a reader.
+        grain: The columns that tell one row from another.
+        columns: In stored order; `date` and `exchange` first, `batch_id` last.
+        statistics: Columns whose minimum and maximum each file keeps, for pruning.
+        dictionary: Columns of few distinct values.
+        sort_by: Order of rows within a file.
+        widens: True if rows may bring new float64 columns.
+    """
+
+    table: str
+    about: str
+    grain: tuple[str, ...]
+    columns: tuple[Column, ...]
+    statistics: tuple[str, ...]
+    dictionary: tuple[str, ...]
+    sort_by: tuple[str, ...]
+    widens: bool = False
+    partition_by: tuple[str, ...] = field(default=("date", "exchange"))
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Arrow schema of the table before any widening."""
+        return pa.schema([pa.field(c.name, c.type, nullable=True) for c in self.columns])
+
+    @property
+    def spec(self) -> TableSpec:
+        """How the lake stores the table."""
+        return TableSpec(
+            name=self.table,
+            schema=self.schema,
+            partition_by=self.partition_by,
+            statistics=self.statistics,
+            dictionary=self.dictionary,
+            sort_by=self.sort_by,
+        )
+
+
+def _keys(*, symbol: bool) -> Sequence[Column]:
+    columns = [
+        Column("date", pa.date32(), "", "session date, exchange-local", required=True),
+        Column("exchange", pa.string(), "", "NSE or BSE", required=True),
+        Column("event_time", TIME, "UTC", "when the source says it happened", required=True),
+        Column("received_time", TIME, "UTC", "when strikelake got it", required=True),
+    ]
+    if symbol:
+        columns.append(Column("symbol", pa.string(), "", "underlying, e.g. NIFTY", required=True))
+    return columns
+
+
+_BATCH_ID = Column("batch_id", pa.string(), "", "micro-batch that brought the row", required=True)
+_UNITS = "units of the underlying"
+
+OPTION_CHAIN = Contract(
+    table="option_chain",
+    about="One leg (call or put) of one chain update.",
+    grain=("event_time", "exchange", "symbol", "expiry", "strike", "option_type"),
+    columns=(
+        *_keys(symbol=True),
+        Column("expiry", pa.date32(), "", "expiry date of the contract", required=True),
+        Column("strike", pa.float64(), "rupees", "strike price", required=True, above=0),
+        Column("option_type", pa.string(), "", "CE (call) or PE (put)", required=True),
+        Column("ltp", pa.float64(), "rupees", "last traded price", minimum=0),
+        Column("bid", pa.float64(), "rupees", "best bid", minimum=0),
+        Column("ask", pa.float64(), "rupees", "best ask", minimum=0),
+        Column("bid_qty", pa.int64(), _UNITS, "quantity at the best bid", minimum=0),
+        Column("ask_qty", pa.int64(), _UNITS, "quantity at the best ask", minimum=0),
+        Column("oi", pa.int64(), _UNITS, "open interest", minimum=0),
+        Column("oi_change", pa.int64(), _UNITS, "change of open interest since the last close"),
+        Column("volume", pa.int64(), _UNITS, "traded since the open, cumulative", minimum=0),
+        Column("iv", pa.float64(), "annualised fraction", "implied volatility, 0.135 = 13.5 %", minimum=0),
+        Column("underlying_price", pa.float64(), "rupees", "spot the source gave", above=0),
+        Column("vix", pa.float64(), "points", "India VIX", minimum=0),
+        Column("atm_strike", pa.float64(), "rupees", "at-the-money strike the source gave", minimum=0),
+        Column("time_to_expiry_s", pa.float64(), "seconds", "from event_time to the expiry session's close"),
+        Column("pcr", pa.float64(), "", "put-call ratio the source gave", minimum=0),
+        Column("lot_size", pa.int32(), _UNITS, "contract size that day", above=0),
+        Column("source", pa.string(), "", "source adapter, or live", required=True),
+        Column("dq_flags", pa.int32(), "bits", "data-quality flags, 0 = none raised", required=True),
+        _BATCH_ID,
+    ),
+    statistics=("event_time", "received_time", "symbol", "expiry", "strike"),
+    dictionary=("symbol", "expiry", "strike", "option_type", "source", "batch_id", "lot_size", "dq_flags",
+                "underlying_price", "vix", "atm_strike", "pcr", "event_time", "received_time"),
+    sort_by=("symbol", "event_time", "expiry", "option_type", "strike"),
+)
+
+ML_FEATURES = Contract(
+    table="ml_features",
+    about="The live app's own features, one row an update; one float64 column a feature.",
+    grain=("event_time", "exchange", "symbol"),
+    columns=(
+        *_keys(symbol=True),
+        Column("source", pa.string(), "", "source adapter, or live", required=True),
+        _BATCH_ID,
+    ),
+    statistics=("event_time", "received_time", "symbol"),
+    dictionary=("symbol", "source", "batch_id"),
+    sort_by=("symbol", "event_time"),
+    widens=True,
+)
+
+QUARANTINE = Contract(
+    table="quarantine",
+    about="Input that could not become a row, with the reason.",
+    grain=(),
+    columns=(
+        Column("date", pa.date32(), "", "session date, of the event if known, else of receipt", required=True),
+        Column("exchange", pa.string(), "", "NSE or BSE", required=True),
+        Column("received_time", TIME, "UTC", "when strikelake got it", required=True),
+        Column("table", pa.string(), "", "the table it was meant for", required=True),
+        Column("reason", pa.string(), "", "stable code, e.g. bad_number", required=True),
+        Column("detail", pa.string(), "", "which field, which value, what was expected"),
+        Column("payload", pa.string(), "JSON", "the input as it came"),
+        Column("source", pa.string(), "", "source adapter, or live", required=True),
+        _BATCH_ID,
+    ),
+    statistics=("received_time",),
+    dictionary=("table", "reason", "source", "batch_id"),
+    sort_by=("received_time",),
+)
+
+CONTRACTS: dict[str, Contract] = {c.table: c for c in (OPTION_CHAIN, ML_FEATURES, QUARANTINE)}

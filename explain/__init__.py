@@ -1,0 +1,1 @@
+"""Features, labels, training, attributions and signals; nothing is here yet."""

@@ -1,0 +1,63 @@
+"""What travels from a source or a live app to the spool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(slots=True, frozen=True)
+class Reject:
+    """One piece of input that could not become a row, kept with its reason.
+
+    Attributes:
+        reason: Stable code in snake_case, e.g. `bad_number`; views group by it.
+        detail: For a person: which field, which value, what was expected.
+        payload: The input as it came, JSON-serialisable where possible.
+        table: The table the input was meant for.
+    """
+
+    reason: str
+    detail: str
+    payload: Any
+    table: str = "option_chain"
+
+
+@dataclass(slots=True, kw_only=True)
+class ChainUpdate:
+    """One update of one symbol's option chain, as handed over; nothing in it is converted yet.
+
+    `calls` and `puts` hold one mapping a leg with the canonical keys `strike, expiry, ltp, bid, ask,
+    bid_qty, ask_qty, oi, oi_change, volume, iv` and, where it differs from leg to leg,
+    `underlying_price`. Prices in rupees; `oi`, `oi_change`, `volume` and quantities in units of the
+    underlying; `iv` an annualised fraction. Missing is None (also accepted: absent, NaN, '' and '-').
+
+    Attributes:
+        exchange: `NSE` or `BSE`.
+        symbol: Canonical underlying, e.g. `NIFTY`.
+        event_time: When the source says it happened: aware datetime, naive datetime (taken as
+            exchange-local), ISO text or epoch seconds; None means the time of receipt.
+        received_ns: When strikelake got it, epoch nanoseconds.
+        calls: Legs of type CE: a sequence of mappings, a mapping by strike, or a DataFrame.
+        puts: Legs of type PE.
+        expiry: For legs that carry no `expiry` of their own.
+        features: One number a feature; None if there are none.
+        context: Values for every leg: `underlying_price`, `vix`, `atm_strike`, `pcr`, `lot_size`.
+        source: Name of the source adapter, or `live`.
+        rejects: Legs of this chain that the source could not convert.
+        identity: What makes this update the same one when it is loaded again; None for live data.
+    """
+
+    exchange: str
+    symbol: str
+    event_time: Any
+    received_ns: int
+    calls: Any = ()
+    puts: Any = ()
+    expiry: Any = None
+    features: Mapping[str, Any] | None = None
+    context: Mapping[str, Any] | None = None
+    source: str = "live"
+    rejects: tuple[Reject, ...] = ()
+    identity: bytes | None = None

@@ -1,0 +1,60 @@
+"""What every source adapter of recorded files is, and the parsing they share.
+
+An adapter turns one wire format into `ChainUpdate`s. It declares the format's units, time zone and
+null forms at its top, converts to canonical units, and never raises for bad content: a bad leg goes
+into `ChainUpdate.rejects`, a file that is no recording at all becomes a `FileReject`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from catalog.reference import ReferenceData
+from ingest.events import ChainUpdate, Reject
+
+
+@dataclass(slots=True, frozen=True)
+class FileReject:
+    """A whole file, or a part of it that belongs to no chain, that could not be read.
+
+    Attributes:
+        exchange: The exchange to file it under.
+        reject: Reason, detail and payload.
+        identity: What makes it the same reject when the file is loaded again.
+    """
+
+    exchange: str
+    reject: Reject
+    identity: bytes
+
+
+class SourceAdapter(Protocol):
+    """One wire format of recorded chains."""
+
+    name: str
+    """As given to `--source`, and stored in the column `source`."""
+
+    suffixes: tuple[str, ...]
+    """File name endings a folder is searched for, lower case; `.gz` after them is accepted too."""
+
+    def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
+        """Yield the chains of one file in the order of the file.
+
+        Raises:
+            OSError: The file cannot be opened or read; nothing is said about its content.
+        """
+        ...
+
+
+def identity_of(*parts: str | bytes) -> bytes:
+    """Digest of raw input (not of what it was converted to): the same input gives the same bytes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.digest()

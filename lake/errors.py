@@ -1,0 +1,78 @@
+"""Every error strikelake raises on purpose, grouped by what the caller does next.
+
+* StrikelakeError
+    * retry: CommitConflictError, SourceUnavailableError, DeliveryError
+    * look first: CommitStateUnknownError
+    * fix the data: SchemaMismatchError, ContractError, MalformedInputError
+    * fix the request: TableNotFoundError, VersionNotFoundError, DatasetInUseError, QueryError
+    * fix the settings: SettingsError
+    * stop the other process: StreamInUseError
+    * repair the lake: DamagedTableError
+
+Errors of deltalake, duckdb and SQLAlchemy are mapped to these once, where they are called.
+"""
+
+from __future__ import annotations
+
+
+class StrikelakeError(Exception):
+    """Something went wrong in strikelake."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").splitlines()[0])
+
+
+class CommitConflictError(StrikelakeError):
+    """Another writer committed first; read the table again, then retry."""
+
+
+class SourceUnavailableError(StrikelakeError):
+    """A source did not answer; try again later."""
+
+
+class DeliveryError(StrikelakeError):
+    """A receiver did not take a notification; try again later."""
+
+
+class CommitStateUnknownError(StrikelakeError):
+    """A commit may or may not have landed; read the transaction version before trying again."""
+
+
+class SchemaMismatchError(StrikelakeError):
+    """The columns or types of a batch do not fit the table."""
+
+
+class ContractError(StrikelakeError):
+    """Rows do not keep the contract of their table."""
+
+
+class MalformedInputError(StrikelakeError):
+    """Input that cannot be read as what it claims to be."""
+
+
+class TableNotFoundError(StrikelakeError):
+    """There is no such table in this lake."""
+
+
+class VersionNotFoundError(StrikelakeError):
+    """The table has no such version, or had none at that time."""
+
+
+class DatasetInUseError(StrikelakeError):
+    """A dataset still needs what was asked to be dropped."""
+
+
+class QueryError(StrikelakeError):
+    """A query could not be run."""
+
+
+class SettingsError(StrikelakeError):
+    """A setting is missing or not valid."""
+
+
+class StreamInUseError(StrikelakeError):
+    """Another process already writes this stream."""
+
+
+class DamagedTableError(StrikelakeError):
+    """A table cannot be read as it stands."""

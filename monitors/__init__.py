@@ -1,0 +1,1 @@
+"""Health metrics, rules, alerts and drift; nothing is here yet."""
