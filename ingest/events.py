@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from catalog.exchanges import canonical_exchange
+
+CHAIN_TABLE = "option_chain"
+FEATURE_TABLE = "ml_features"
+
 
 @dataclass(slots=True, frozen=True)
 class Reject:
@@ -21,7 +26,7 @@ class Reject:
     reason: str
     detail: str
     payload: Any
-    table: str = "option_chain"
+    table: str = CHAIN_TABLE
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,3 +66,38 @@ class ChainUpdate:
     source: str = "live"
     rejects: tuple[Reject, ...] = ()
     identity: bytes | None = None
+
+
+def legs_in(legs: Any) -> int:
+    """How many legs a side of an update has; what has no length counts as one piece of input."""
+    if legs is None:
+        return 0
+    try:
+        return len(legs)
+    except Exception:  # noqa: BLE001 - the object is the app's, and this runs in the app's thread
+        return 1
+
+
+def has_features(update: ChainUpdate) -> bool:
+    """Whether an update brings a row of features."""
+    return legs_in(update.features) > 0
+
+
+def exchange_key(exchange: Any) -> str:
+    """Canonical exchange; NSE for what is none: such input is only counted and filed, never stored as rows."""
+    return (canonical_exchange(exchange) if isinstance(exchange, str) else None) or "NSE"
+
+
+def rows_offered(update: ChainUpdate) -> dict[tuple[str, str], int]:
+    """Rows an update offers, by (table, exchange): the same figure whatever becomes of it."""
+    exchange = exchange_key(update.exchange)
+    counts: dict[tuple[str, str], int] = {}
+    legs = legs_in(update.calls) + legs_in(update.puts)
+    if legs:
+        counts[CHAIN_TABLE, exchange] = legs
+    if has_features(update):
+        counts[FEATURE_TABLE, exchange] = 1
+    for reject in update.rejects:
+        key = (reject.table, exchange)
+        counts[key] = counts.get(key, 0) + 1
+    return counts

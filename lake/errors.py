@@ -1,7 +1,8 @@
 """Every error strikelake raises on purpose, grouped by what the caller does next.
 
 * StrikelakeError
-    * retry: CommitConflictError, SourceUnavailableError, DeliveryError
+    * retry: CommitConflictError, SourceUnavailableError, SpoolUnavailableError, CatalogUnavailableError,
+      DeliveryError
     * look first: CommitStateUnknownError
     * fix the data: SchemaMismatchError, ContractError, MalformedInputError
     * fix the request: TableNotFoundError, VersionNotFoundError, DatasetInUseError, QueryError
@@ -28,6 +29,14 @@ class CommitConflictError(StrikelakeError):
 
 class SourceUnavailableError(StrikelakeError):
     """A source did not answer; try again later."""
+
+
+class SpoolUnavailableError(StrikelakeError):
+    """The spool cannot be read or written now; nothing was changed, try again."""
+
+
+class CatalogUnavailableError(StrikelakeError):
+    """The catalog database cannot be read or written now; the Delta log still has everything."""
 
 
 class DeliveryError(StrikelakeError):

@@ -1,10 +1,23 @@
-"""How a table is laid out on disk."""
+"""Where the tables of a lake are, and how each is laid out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
 
 import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+from deltalake.exceptions import TableNotFoundError as DeltaTableNotFoundError
+
+from lake.durability import fsync_directory, fsync_file
+from lake.errors import DamagedTableError, TableNotFoundError, VersionNotFoundError
+
+CHECKPOINT_INTERVAL = 100
+"""Commits between two log checkpoints; opening a table reads at most that many commit files."""
+
+_LOG = "_delta_log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +31,7 @@ class TableSpec:
         statistics: Columns whose minimum and maximum go into the Delta log.
         dictionary: Columns of few distinct values, written with a Parquet dictionary.
         sort_by: Order of rows within a file.
+        area: `raw_stream` or `derived`, the folder the table lives in.
     """
 
     name: str
@@ -26,3 +40,120 @@ class TableSpec:
     statistics: tuple[str, ...]
     dictionary: tuple[str, ...]
     sort_by: tuple[str, ...]
+    area: str = "raw_stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Lake:
+    """The folders of one lake; holds no open file.
+
+    Attributes:
+        root: Holds `derived/`, `spool/` and the catalog.
+        raw_stream: Holds the tables of captured data, by default `root/raw_stream`.
+        timezone: Zone in which times without an offset are read and times are shown.
+    """
+
+    root: Path
+    raw_stream: Path
+    timezone: str = "Asia/Kolkata"
+
+    @classmethod
+    def at(cls, root: Path | str) -> Lake:
+        """The lake with the usual folders under `root`."""
+        return cls(root=Path(root), raw_stream=Path(root) / "raw_stream")
+
+    @property
+    def spools(self) -> Path:
+        """Folder of the spool files."""
+        return self.root / "spool"
+
+    def _areas(self) -> tuple[Path, ...]:
+        return (self.raw_stream, self.root / "derived")
+
+    def exists(self) -> bool:
+        """True if there is at least one table."""
+        return bool(self.tables())
+
+    def tables(self) -> dict[str, Path]:
+        """Folder of every table by name, sorted by name."""
+        found = {
+            folder.name: folder
+            for area in self._areas()
+            if area.is_dir()
+            for folder in area.iterdir()
+            if (folder / _LOG).is_dir()
+        }
+        return dict(sorted(found.items()))
+
+    def path(self, table: str) -> Path:
+        """Folder of a table.
+
+        Raises:
+            TableNotFoundError: This lake has no such table.
+        """
+        tables = self.tables()
+        if table not in tables:
+            known = ", ".join(tables) or "none yet"
+            raise TableNotFoundError(f"no table {table!r} in the lake at {self.root} (tables: {known})")
+        return tables[table]
+
+    def create(self, spec: TableSpec) -> Path:
+        """Create a table unless it is there; returns its folder.
+
+        Raises:
+            DamagedTableError: The table cannot be created where it belongs.
+        """
+        area = self.raw_stream if spec.area == "raw_stream" else self.root / spec.area
+        path = area / spec.name
+        if (path / _LOG).is_dir() and any((path / _LOG).glob("*.json")):
+            return path
+        path.mkdir(parents=True, exist_ok=True)
+        try:
+            DeltaTable.create(
+                str(path),
+                spec.schema,
+                mode="ignore",
+                partition_by=list(spec.partition_by),
+                name=spec.name,
+                configuration={
+                    "delta.appendOnly": "true",
+                    "delta.dataSkippingStatsColumns": ",".join(spec.statistics),
+                    "delta.checkpointInterval": str(CHECKPOINT_INTERVAL),
+                },
+            )
+        except (DeltaError, OSError) as error:
+            raise DamagedTableError(f"cannot create table {spec.name} in {path}: {error}") from error
+        fsync_file(path / _LOG / f"{0:020d}.json")
+        for folder in (path / _LOG, path, area, self.root):
+            fsync_directory(folder)
+        return path
+
+
+def open_table(path: Path, version: int | None = None) -> DeltaTable:
+    """A fresh handle on a table; handles grow slow with use and are never kept.
+
+    Raises:
+        TableNotFoundError: There is no table in that folder.
+        VersionNotFoundError: The table has no such version, or its log was cleaned up.
+        DamagedTableError: The log cannot be read.
+    """
+    try:
+        return DeltaTable(str(path), version=version)
+    except DeltaTableNotFoundError as error:
+        raise TableNotFoundError(f"no Delta table in {path}") from error
+    except (DeltaError, OSError) as error:
+        if version is not None:
+            newest = open_table(path).version()
+            if version > newest or version < 0:
+                raise VersionNotFoundError(
+                    f"{path.name} has no version {version}; the newest is {newest}"
+                ) from error
+            raise VersionNotFoundError(
+                f"{path.name} cannot be read at version {version} any more: {error}"
+            ) from error
+        raise DamagedTableError(f"the log of {path.name} in {path} cannot be read: {error}") from error
+
+
+def local_file(table_path: Path, add_path: str) -> Path:
+    """The data file that an add action names; Delta percent-encodes paths."""
+    return table_path / unquote(add_path)

@@ -1,0 +1,234 @@
+"""`ml_feature_batches`: the Delta logs of a lake as rows, one a batch and partition.
+
+A mirror: the logs say what is true. Losing the database loses nothing; `rebuild` makes it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlalchemy import Engine, delete, insert, select, update
+
+from catalog.database import transaction
+from catalog.models import FeatureBatch, MirrorCursor
+from lake.append import NOT_CONTENT
+from lake.commit_log import Commit, commits_after, versions
+from lake.digest import content_digest
+from lake.errors import DamagedTableError
+from lake.table import Lake, local_file
+
+COLUMNS = tuple(column.name for column in FeatureBatch.__table__.columns)
+
+_COMMITS_A_TRANSACTION = 200
+
+
+@dataclass(frozen=True, slots=True)
+class SyncResult:
+    """What one run of the mirror did.
+
+    Attributes:
+        commits: Commits followed.
+        batches: Rows added.
+    """
+
+    commits: int
+    batches: int
+
+
+def sync(
+    lake: Lake,
+    engine: Engine,
+    *,
+    tables: Iterable[str] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> SyncResult:
+    """Follow the logs from where the mirror stands; running it again adds nothing.
+
+    Args:
+        lake: The lake.
+        engine: The catalog.
+        tables: Only these; all by default.
+        progress: Called with the number of commits just mirrored.
+
+    Raises:
+        CatalogUnavailableError: The database does not answer; the mirror stands where it stood.
+        DamagedTableError: A commit cannot be read, or commits that were not mirrored yet are gone.
+    """
+    commits = batches = 0
+    for name, path in lake.tables().items():
+        if tables is not None and name not in set(tables):
+            continue
+        while True:
+            followed, added = _sync_some(lake, engine, name, path)
+            commits, batches = commits + followed, batches + added
+            if progress and followed:
+                progress(followed)
+            if followed < _COMMITS_A_TRANSACTION:
+                break
+    return SyncResult(commits, batches)
+
+
+def rebuild(
+    lake: Lake, engine: Engine, *, progress: Callable[[int], None] | None = None
+) -> SyncResult:
+    """Forget the mirror and follow every log from its beginning.
+
+    Raises:
+        CatalogUnavailableError: The database does not answer.
+        DamagedTableError: A log cannot be read from its beginning; the mirror is left as it was.
+    """
+    for name, path in lake.tables().items():
+        oldest = versions(path)[:1]
+        if oldest != [0]:
+            raise DamagedTableError(
+                f"the log of {name} starts at version {oldest[0] if oldest else 'none'}: "
+                "its older batches cannot be told from the log; the mirror is left as it is"
+            )
+    with transaction(engine) as connection:
+        connection.execute(delete(FeatureBatch))
+        connection.execute(delete(MirrorCursor))
+    return sync(lake, engine, progress=progress)
+
+
+def pending_commits(lake: Lake, engine: Engine, *, from_scratch: bool = False) -> int:
+    """Commits that the mirror has not followed yet (all of them when it starts anew)."""
+    with transaction(engine) as connection:
+        cursors = dict(
+            connection.execute(select(MirrorCursor.table_name, MirrorCursor.table_version)).tuples().all()
+        )
+    return sum(
+        sum(1 for v in versions(path) if from_scratch or v > cursors.get(name, -1))
+        for name, path in lake.tables().items()
+    )
+
+
+def batches(
+    engine: Engine,
+    *,
+    table: str | None = None,
+    exchange: str | None = None,
+    day: date | None = None,
+    batch_id: str | None = None,
+    limit: int | None = None,
+) -> list[dict[str, Any]]:
+    """Rows of `ml_feature_batches`, newest first.
+
+    Raises:
+        CatalogUnavailableError: The database does not answer.
+    """
+    query = select(FeatureBatch.__table__).order_by(FeatureBatch.batch_time.desc(), FeatureBatch.id.desc())
+    wanted = {
+        FeatureBatch.table_name: table,
+        FeatureBatch.exchange: exchange,
+        FeatureBatch.date: day,
+        FeatureBatch.batch_id: batch_id,
+    }
+    for column, value in wanted.items():
+        if value is not None:
+            query = query.where(column == value)
+    with transaction(engine) as connection:
+        return [dict(row) for row in connection.execute(query.limit(limit)).mappings()]
+
+
+def _sync_some(lake: Lake, engine: Engine, name: str, path: Path) -> tuple[int, int]:
+    """Mirror up to `_COMMITS_A_TRANSACTION` commits of one table: (commits, rows added)."""
+    with transaction(engine) as connection:
+        cursor = connection.execute(
+            select(MirrorCursor.table_version).where(MirrorCursor.table_name == name).with_for_update()
+        ).scalar_one_or_none()
+        at = -1 if cursor is None else cursor
+        known = versions(path)
+        if known and known[0] > at + 1:
+            raise DamagedTableError(
+                f"commits {at + 1} to {known[0] - 1} of {name} were cleaned up before they were mirrored"
+            )
+        rows: list[dict[str, Any]] = []
+        followed = 0
+        for commit in commits_after(path, at):
+            rows += _rows_of(lake, name, path, commit)
+            followed += 1
+            if followed == _COMMITS_A_TRANSACTION:
+                break
+        if rows:
+            connection.execute(insert(FeatureBatch), rows)
+        if cursor is None:
+            connection.execute(insert(MirrorCursor).values(table_name=name, table_version=at + followed))
+        elif followed:
+            connection.execute(
+                update(MirrorCursor)
+                .where(MirrorCursor.table_name == name)
+                .values(table_version=at + followed)
+            )
+    return followed, len(rows)
+
+
+def _rows_of(lake: Lake, name: str, path: Path, commit: Commit) -> Sequence[dict[str, Any]]:
+    rows = []
+    recorded = commit.batch.get("files", {})
+    for add in commit.adds:
+        if not add.get("dataChange", True):
+            continue
+        file = local_file(path, add["path"])
+        partition = add["partitionValues"]
+        facts = recorded.get(add["path"]) or _facts_of_foreign_file(file, partition)
+        rows.append(
+            {
+                "batch_time": commit.time,
+                "exchange": partition.get("exchange") or "",
+                "parquet_path": _relative(file, lake.root),
+                "record_count": _count(add, file),
+                "checksum": facts["sha256"],
+                "created_at": datetime.fromtimestamp(add["modificationTime"] / 1000, UTC),
+                "table_name": name,
+                "table_version": commit.version,
+                "date": date.fromisoformat(partition["date"]),
+                "batch_id": commit.batch.get("batch_id"),
+                "app_id": commit.batch.get("app_id"),
+                "seq_first": commit.batch.get("seq_first"),
+                "seq_last": commit.batch.get("seq_last"),
+                "size_bytes": add["size"],
+                "first_event_time": _moment(facts.get("first_event_time")),
+                "last_event_time": _moment(facts.get("last_event_time")),
+                "content_digest": facts["content_digest"],
+                "state": "committed" if add["path"] in recorded else "foreign",
+            }
+        )
+    return rows
+
+
+def _facts_of_foreign_file(file: Path, partition: Mapping[str, str]) -> dict[str, Any]:
+    """What our own commits record, worked out from the file of somebody else's."""
+    try:
+        content = file.read_bytes()
+        rows = pq.read_table(file, partitioning=None)
+    except OSError as error:
+        raise DamagedTableError(f"data file {file} cannot be read: {error}") from error
+    for column, value in partition.items():
+        typed = pa.scalar(date.fromisoformat(value) if column == "date" else value)
+        rows = rows.append_column(column, pa.repeat(typed, rows.num_rows))
+    return {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "content_digest": content_digest(rows, ignore=NOT_CONTENT),
+    }
+
+
+def _count(add: Any, file: Path) -> int:
+    count = json.loads(add.get("stats") or "{}").get("numRecords")
+    return int(count) if count is not None else int(pq.read_metadata(file).num_rows)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _relative(file: Path, root: Path) -> str:
+    resolved, base = file.resolve(), root.resolve()
+    return resolved.relative_to(base).as_posix() if resolved.is_relative_to(base) else resolved.as_posix()

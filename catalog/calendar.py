@@ -1,0 +1,229 @@
+"""Sessions of the exchanges' derivatives segments: when they trade, and which date a moment belongs to.
+
+The rule is Monday to Friday at the exchange's regular hours. `data/calendar.csv` lists the days that depart
+from it and the changes of those hours; users lay their own file over that. Everything that asks "is this
+late?" or "how long until expiry?" asks here.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from operator import itemgetter
+from pathlib import Path
+from typing import Literal, cast, get_args
+from zoneinfo import ZoneInfo
+
+from catalog.editable_csv import Line, read_lines
+from catalog.exchanges import EXCHANGES
+
+SessionKind = Literal["regular", "special", "muhurat"]
+
+_COLUMNS = ("exchange", "date", "kind", "open", "close", "note")
+_SHIPPED = Path(__file__).parent / "data" / "calendar.csv"
+_CHECKED_FIRST, _CHECKED_LAST = date(2019, 1, 1), date(2026, 12, 31)
+_EVERY_EXCHANGE = "*"
+_HOLIDAY, _HOURS = "holiday", "hours"
+_KINDS = (*get_args(SessionKind), _HOLIDAY, _HOURS)
+_SATURDAY = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One trading session of an exchange's derivatives segment.
+
+    Attributes:
+        exchange: `NSE` or `BSE`.
+        date: Session date, exchange-local.
+        open: Start of continuous trading, aware, in the exchange's zone.
+        close: End of continuous trading, aware, in the exchange's zone.
+        kind: `regular`, `special` (a weekend session or other hours) or `muhurat` (the Diwali hour).
+        note: What a reader should know about this day, "" for a regular one.
+    """
+
+    exchange: str
+    date: date
+    open: datetime
+    close: datetime
+    kind: SessionKind
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Day:
+    """What the table says of one day; kind None means no session, open and close None the regular hours."""
+
+    kind: SessionKind | None
+    open: time | None
+    close: time | None
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The lines of a calendar file: single days, and from when on which hours are the regular ones."""
+
+    days: dict[tuple[str, date], _Day] = field(default_factory=dict)
+    hours: dict[tuple[str, date], tuple[time, time]] = field(default_factory=dict)
+
+
+class SessionCalendar:
+    """The sessions of every exchange; build it with `load`.
+
+    Sessions are worked out once a day and exchange and then remembered: the writer asks per chain.
+    Methods that take an exchange raise KeyError for one that is not in `EXCHANGES`.
+    """
+
+    def __init__(self, table: _Table) -> None:
+        self._days = table.days
+        self._zones = {code: ZoneInfo(exchange.timezone) for code, exchange in EXCHANGES.items()}
+        self._hours = {
+            code: [(date.min, (exchange.regular_open, exchange.regular_close))]
+            for code, exchange in EXCHANGES.items()
+        }
+        for (code, day), hours in sorted(table.hours.items()):
+            self._hours[code].append((day, hours))
+        self._sessions: dict[tuple[str, date], Session | None] = {}
+        self._closes: dict[tuple[str, date], datetime] = {}
+
+    @classmethod
+    def load(cls, extra: Path | None = None) -> SessionCalendar:
+        """Read the shipped table and, laid over it, the user's.
+
+        A user's line replaces the shipped line of the same exchange and date; with kind `regular` it
+        re-opens a day that the shipped table closes. Exchange `*` means every exchange. Lines of kind
+        `hours` set the regular hours from their date on and leave that date's own line, if any, alone.
+
+        Args:
+            extra: The user's file, of the same form as the shipped one; it need not exist.
+
+        Raises:
+            SettingsError: A line is not valid; the message names file and line.
+        """
+        table = _read(read_lines(_SHIPPED, _COLUMNS))
+        if extra is not None and extra.exists():
+            users = _read(read_lines(extra, _COLUMNS))
+            table.days.update(users.days)
+            table.hours.update(users.hours)
+        return cls(table)
+
+    def timezone(self, exchange: str) -> ZoneInfo:
+        """Return the zone the exchange's clock shows."""
+        return self._zones[exchange]
+
+    def session_date(self, exchange: str, moment: datetime) -> date:
+        """Return the exchange-local date of a moment; a naive one is taken as exchange-local."""
+        zone = self._zones[exchange]
+        return moment.date() if moment.tzinfo is None else moment.astimezone(zone).date()
+
+    def session(self, exchange: str, day: date) -> Session | None:
+        """Return the session of that exchange-local date, None if there is none."""
+        key = (exchange, day)
+        try:
+            return self._sessions[key]
+        except KeyError:
+            session = self._sessions[key] = self._work_out(exchange, day)
+            return session
+
+    def sessions(self, exchange: str, first: date, last: date) -> list[Session]:
+        """Return the sessions from `first` to `last`, both included, in order."""
+        days = (first + timedelta(days=offset) for offset in range((last - first).days + 1))
+        return [session for day in days if (session := self.session(exchange, day)) is not None]
+
+    def is_open(self, exchange: str, moment: datetime) -> bool:
+        """Return whether a session runs at that moment: from its open up to, not including, its close."""
+        zone = self._zones[exchange]
+        local = moment.replace(tzinfo=zone) if moment.tzinfo is None else moment.astimezone(zone)
+        session = self.session(exchange, local.date())
+        return session is not None and session.open <= local < session.close
+
+    def close_of(self, exchange: str, day: date) -> datetime:
+        """Return when that day's session closes, or the regular close on a day without one.
+
+        This is the moment to which a contract's time to expiry is counted. An expiry that falls on a
+        holiday is moved by the exchange; a contract that still names such a day ends at a plausible
+        time instead of at none.
+        """
+        key = (exchange, day)
+        try:
+            return self._closes[key]
+        except KeyError:
+            session = self.session(exchange, day)
+            if session is None:
+                _, regular_close = self._regular_hours(exchange, day)
+                close = self._at(exchange, day, regular_close)
+            else:
+                close = session.close
+            self._closes[key] = close
+            return close
+
+    def covers(self, day: date) -> bool:
+        """Return whether the shipped table was checked for that day; outside, only the weekday rule holds."""
+        return _CHECKED_FIRST <= day <= _CHECKED_LAST
+
+    def _work_out(self, exchange: str, day: date) -> Session | None:
+        if isinstance(day, datetime):
+            # A datetime passes for a date, but equals none: every holiday would look like a session.
+            raise TypeError("day must be a date, not a datetime; session_date() gives the date of a moment")
+        line = self._days.get((exchange, day))
+        if line is None:
+            if day.weekday() >= _SATURDAY:
+                return None
+            line = _Day("regular", None, None, "")
+        if line.kind is None:
+            return None
+        regular_open, regular_close = self._regular_hours(exchange, day)
+        return Session(
+            exchange=exchange,
+            date=day,
+            open=self._at(exchange, day, line.open or regular_open),
+            close=self._at(exchange, day, line.close or regular_close),
+            kind=line.kind,
+            note=line.note,
+        )
+
+    def _regular_hours(self, exchange: str, day: date) -> tuple[time, time]:
+        changes = self._hours[exchange]
+        return changes[bisect_right(changes, day, key=itemgetter(0)) - 1][1]
+
+    def _at(self, exchange: str, day: date, at: time) -> datetime:
+        return datetime.combine(day, at, self._zones[exchange])
+
+
+def _read(lines: Iterable[Line]) -> _Table:
+    table = _Table()
+    for line in lines:
+        name, kind, note = line.fields["exchange"], line.fields["kind"], line.fields["note"]
+        day = line.date("date")
+        if name != _EVERY_EXCHANGE and name not in EXCHANGES:
+            raise line.error(f"{name!r} is no exchange; known: {', '.join(EXCHANGES)}, or * for all")
+        if kind not in _KINDS:
+            raise line.error(f"kind {kind!r} must be one of {', '.join(_KINDS)}")
+        hours = _hours(line, kind)
+        for exchange in EXCHANGES if name == _EVERY_EXCHANGE else (name,):
+            if (exchange, day) in (table.hours if kind == _HOURS else table.days):
+                raise line.error(f"{exchange} has a second line for {day}")
+            if kind == _HOURS and hours is not None:
+                table.hours[exchange, day] = hours
+                continue
+            opens, closes = hours or (None, None)
+            session_kind = None if kind == _HOLIDAY else cast(SessionKind, kind)
+            table.days[exchange, day] = _Day(session_kind, opens, closes, note)
+    return table
+
+
+def _hours(line: Line, kind: str) -> tuple[time, time] | None:
+    opens, closes = line.time("open"), line.time("close")
+    if kind == _HOLIDAY and (opens or closes):
+        raise line.error("a holiday has neither open nor close")
+    if opens is None and closes is None:
+        if kind in {_HOLIDAY, "regular"}:
+            return None
+        raise line.error(f"kind {kind} needs open and close")
+    if opens is None or closes is None:
+        raise line.error("give both open and close, or neither")
+    if opens >= closes:
+        raise line.error(f"open {opens:%H:%M} must be before close {closes:%H:%M}")
+    return opens, closes

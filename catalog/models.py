@@ -1,0 +1,108 @@
+"""Tables of the catalog database."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Date, DateTime, Index, Integer, String, UniqueConstraint
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware moment, kept in UTC; SQLite alone would hand back naive ones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC."""
+        del dialect
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        """From UTC, with zone."""
+        del dialect
+        if value is None:
+            return None
+        moment: datetime = value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Root of the models."""
+
+
+# SQLite counts up only in a column that is an INTEGER to the letter.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+class FeatureBatch(Base):
+    """One micro-batch in one partition: a data file of a Delta commit.
+
+    Attributes:
+        id: Row number of the mirror.
+        batch_time: When the batch was committed.
+        exchange: Second partition value.
+        parquet_path: The file as committed, relative to the lake's root where it lies under it.
+        record_count: Rows.
+        checksum: SHA-256 of the file, hexadecimal.
+        created_at: When the file was written.
+        table_name: Delta table.
+        table_version: Version that the commit made.
+        date: First partition value, the session date.
+        batch_id: As in the column `batch_id` of the rows.
+        app_id: App whose stream the batch is from.
+        seq_first: First spool sequence of the batch.
+        seq_last: Last spool sequence of the batch.
+        size_bytes: Size of the file.
+        first_event_time: Earliest `event_time` (of receipt, where rows have none).
+        last_event_time: Latest.
+        content_digest: Digest of the rows, see `lake.digest`.
+        state: `committed`; `foreign` if strikelake did not write the commit.
+    """
+
+    __tablename__ = "ml_feature_batches"
+    __table_args__ = (
+        Index("ix_ml_feature_batches_exchange_batch_time", "exchange", "batch_time"),
+        Index("ix_ml_feature_batches_batch_id", "batch_id"),
+        UniqueConstraint(
+            "table_name", "table_version", "parquet_path", name="uq_ml_feature_batches_table_version_path"
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=True)
+    batch_time: Mapped[datetime] = mapped_column(UtcDateTime)
+    exchange: Mapped[str] = mapped_column(String(16))
+    parquet_path: Mapped[str] = mapped_column(String(1024))
+    record_count: Mapped[int] = mapped_column(BigInteger)
+    checksum: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    table_name: Mapped[str] = mapped_column(String(128))
+    table_version: Mapped[int] = mapped_column(BigInteger)
+    date: Mapped[date] = mapped_column(Date)
+    batch_id: Mapped[str | None] = mapped_column(String(128))
+    app_id: Mapped[str | None] = mapped_column(String(64))
+    seq_first: Mapped[int | None] = mapped_column(BigInteger)
+    seq_last: Mapped[int | None] = mapped_column(BigInteger)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    first_event_time: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_event_time: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    content_digest: Mapped[str] = mapped_column(String(32))
+    state: Mapped[str] = mapped_column(String(16))
+
+
+class MirrorCursor(Base):
+    """How far the mirror has followed the log of a table.
+
+    Attributes:
+        table_name: Delta table.
+        table_version: Newest version that is mirrored.
+    """
+
+    __tablename__ = "mirror_cursors"
+
+    table_name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    table_version: Mapped[int] = mapped_column(BigInteger)

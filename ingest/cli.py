@@ -1,0 +1,142 @@
+"""Bring data in: load recordings, commit a spool, see what became of every row."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lake.cli import settings_of
+from lake.errors import MalformedInputError, StrikelakeError, TableNotFoundError
+from lake.output import Format, TextOrJson, show_rows, to_json
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.callback()
+def ingest() -> None:
+    """Bring data in: load recordings, commit a spool, see what became of every row."""
+
+
+@app.command(epilog="Example: strikelake ingest load --source nse-json recordings/2025-07-16")
+def load(
+    ctx: typer.Context,
+    paths: Annotated[list[Path], typer.Argument(help="Files, or folders to search.")],
+    source: Annotated[str, typer.Option(help="Wire format, see 'strikelake ingest sources'.")],
+    output: Annotated[TextOrJson, typer.Option(help="How to print the summary.")] = TextOrJson.TEXT,
+) -> None:
+    """Load recorded files; loading the same files twice adds nothing.
+
+    Malformed input never stops a load: each bad row or file is in quarantine with its reason.
+    """
+    from ingest.load import load as run
+    from ingest.sources import adapter, recording_files
+    from lake.progress import progress_bar
+
+    chosen = adapter(source)
+    settings = settings_of(ctx)
+    files = [file for path in paths for file in recording_files(chosen, path)]
+    if not files:
+        raise MalformedInputError(
+            f"no {'/'.join(chosen.suffixes)} file in {', '.join(str(path) for path in paths)}"
+        )
+    with progress_bar("files", total=len(files)) as advance:
+        summary = run(settings, chosen, files, progress=lambda file: advance(1))
+    if output is TextOrJson.JSON:
+        typer.echo(
+            to_json(
+                {
+                    "source": summary.source, "files": summary.files, "chains": summary.chains,
+                    "rows": summary.rows, "known": summary.known, "quarantined": summary.quarantined,
+                    "unreadable": summary.unreadable, "mirrored": summary.mirrored,
+                }
+            )
+        )  # fmt: skip
+    else:
+        typer.echo(
+            f"{summary.files:,} files: {summary.chains:,} chains, {summary.rows:,} rows committed; "
+            f"{summary.known:,} chains or rejects were loaded before"
+        )
+        if summary.quarantined:
+            total = sum(summary.quarantined.values())
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(summary.quarantined.items()))
+            typer.echo(f"{total:,} rows in quarantine: {reasons}")
+            typer.echo('  see: strikelake sql "SELECT reason, detail, payload FROM quarantine LIMIT 20"')
+    if not summary.mirrored:
+        typer.echo("the catalog is behind: run 'strikelake catalog sync'", err=True)
+    if summary.unreadable:
+        problems = "; ".join(f"{file}: {why}" for file, why in summary.unreadable.items())
+        raise StrikelakeError(f"{len(summary.unreadable)} files could not be opened: {problems}")
+
+
+@app.command(epilog="Example: strikelake ingest sources")
+def sources(output: Annotated[Format, typer.Option(help="How to print the rows.")] = Format.TABLE) -> None:
+    """List the wire formats that can be loaded."""
+    from ingest.sources import ADAPTERS
+
+    show_rows(
+        [
+            {"source": name, "files": " ".join(one.suffixes), "about": _about(one)}
+            for name, one in ADAPTERS.items()
+        ],
+        output,
+    )
+
+
+@app.command(epilog="Example: strikelake ingest status --output json")
+def status(
+    ctx: typer.Context,
+    output: Annotated[Format, typer.Option(help="How to print the rows.")] = Format.TABLE,
+    by_app: Annotated[bool, typer.Option("--by-app", help="One row an app id as well.")] = False,
+) -> None:
+    """Show the ledger: offered = spooled + committed + quarantined + dropped, in rows."""
+    from ingest.status import ledger
+
+    settings = settings_of(ctx)
+    if not settings.lake.exists() and not settings.lake.spools.is_dir():
+        raise TableNotFoundError(f"no lake at {settings.root}: run 'strikelake demo', or give --root")
+    rows = ledger(settings.lake, by_app=by_app)
+    columns = ["table", "exchange", "offered", "spooled", "committed", "quarantined", "dropped"]
+    show_rows(rows, output, columns=["app_id", *columns] if by_app else columns)
+
+
+@app.command(epilog="Example: strikelake ingest commit --app-id live")
+def commit(
+    ctx: typer.Context,
+    app_id: Annotated[str | None, typer.Option(help="Whose spool to commit  [default: live]")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Commit what is spooled now, then end.")] = False,
+    every: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds between micro-batches  [default: 60]")
+    ] = None,
+) -> None:
+    """Commit a live app's spool from a process of its own, until Ctrl-C.
+
+    The app runs with committer = "process" (STRIKELAKE_COMMITTER=process).
+    """
+    from ingest.committer import Committer
+
+    settings = settings_of(ctx, app_id=app_id, raw_stream_flush_seconds=every)
+    committer = Committer(settings)
+    try:
+        while True:
+            due = time.monotonic() + settings.raw_stream_flush_seconds
+            try:
+                result = committer.flush()
+            except (StrikelakeError, OSError) as error:
+                if once:
+                    raise
+                typer.echo(f"strikelake: {error}; trying again", err=True)
+            else:
+                for table, rows in result.rows.items():
+                    typer.echo(f"{table}: {rows:,} rows, version {result.versions[table][-1]}")
+            if once:
+                return
+            time.sleep(max(0.0, due - time.monotonic()))
+    finally:
+        committer.close()
+
+
+def _about(source: Any) -> str:
+    return (type(source).__doc__ or "").partition("\n")[0]

@@ -1,0 +1,63 @@
+"""Recorded chains: one adapter per wire format, found by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from ingest.sources.base import SourceAdapter
+from ingest.sources.bse_json import BseJson
+from ingest.sources.kite_poll import KitePoll
+from ingest.sources.nse_json import NseJson
+from ingest.sources.nse_live_csv import NseLiveCsv
+from lake.errors import MalformedInputError, SettingsError
+
+__all__ = ["ADAPTERS", "adapter", "recording_files"]
+
+_ADAPTERS: Final[tuple[SourceAdapter, ...]] = (NseJson(), BseJson(), KitePoll(), NseLiveCsv())
+
+ADAPTERS: Final[Mapping[str, SourceAdapter]] = MappingProxyType({each.name: each for each in _ADAPTERS})
+
+
+def adapter(name: str) -> SourceAdapter:
+    """Return the adapter of that name.
+
+    Raises:
+        SettingsError: There is none; the message lists those there are.
+    """
+    try:
+        return ADAPTERS[name]
+    except KeyError:
+        wanted = name.strip().lower().replace("_", "-")
+        close = difflib.get_close_matches(wanted, ADAPTERS, n=1, cutoff=0.5)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise SettingsError(f"no source {name!r}{hint} Known sources: {', '.join(ADAPTERS)}") from None
+
+
+def recording_files(source: SourceAdapter, path: Path) -> list[Path]:
+    """Return the files to read at `path`.
+
+    Args:
+        source: The adapter; a folder is searched, with all below it, for the endings of its format.
+        path: A file, which is taken whatever its name, or a folder.
+
+    Returns:
+        Files in the order of their paths below the folder, which does not depend on the platform; none
+        if the folder has none.
+
+    Raises:
+        MalformedInputError: There is nothing at `path`.
+    """
+    if path.is_dir():
+        found = (each for each in path.rglob("*") if _has_suffix(each, source.suffixes) and each.is_file())
+        return sorted(found, key=lambda each: each.relative_to(path).as_posix())
+    if not path.exists():
+        raise MalformedInputError(f"{path} does not exist; give a recorded file or a folder of them")
+    return [path]
+
+
+def _has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
+    return path.name.lower().removesuffix(".gz").endswith(suffixes)

@@ -1,0 +1,175 @@
+"""One chain in the making: legs are added as they came, a `ChainUpdate` comes out."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any, Final
+
+from catalog.exchanges import canonical_symbol, home_exchange
+from catalog.reference import ReferenceData
+from ingest.events import ChainUpdate, Reject
+from ingest.sources.base import identity_of
+from ingest.sources.values import BadValueError, shown, strike_price
+from ingest.sources.wire_format import BoundField, OptionType, WireFormat
+
+_UNKNOWN_SYMBOL: Final = "UNKNOWN"
+_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9&._ -]{0,39}")
+
+_LEG_COLUMNS: Final = (
+    "strike",
+    "expiry",
+    "ltp",
+    "bid",
+    "ask",
+    "bid_qty",
+    "ask_qty",
+    "oi",
+    "oi_change",
+    "volume",
+    "iv",
+    "underlying_price",
+)
+_EMPTY_LEG: Final[dict[str, Any]] = dict.fromkeys(_LEG_COLUMNS)
+
+
+class Occurrences:
+    """Tells apart equal chains within one file.
+
+    A chain that stands in a file twice is two chains; loading the file again, or loading it after it
+    grew, must give both of them the identities they had.
+    """
+
+    def __init__(self) -> None:
+        self._seen: Counter[bytes] = Counter()
+
+    def identity(self, content: bytes) -> bytes:
+        """Return the identity of the next chain of this content: the content's own for the first."""
+        earlier = self._seen[content]
+        self._seen[content] = earlier + 1
+        return content if earlier == 0 else identity_of(content, str(earlier))
+
+
+class Chain:
+    """The legs of one chain: every leg that is added becomes one mapping or one `Reject`.
+
+    What is wrong with the chain as a whole (its time, its symbol, no lot size) rejects all its legs.
+
+    Attributes:
+        underlying_price: Of the chain, in rupees; where the source gives none, of its first leg with one.
+    """
+
+    def __init__(
+        self,
+        wire: WireFormat,
+        reference: ReferenceData,
+        *,
+        symbol: object,
+        event_time: object,
+        underlying_price: float | None = None,
+    ) -> None:
+        self._wire = wire
+        self._nulls = wire.nulls
+        self._symbol = _symbol(symbol)
+        self._exchange = wire.exchange or home_exchange(self._symbol or "")
+        self._event_time = wire.event_time(event_time)
+        self._lot_size = self._look_up_lot_size(reference, self._event_time)
+        self._fault = self._chain_fault(symbol, event_time)
+        self._legs: dict[OptionType, list[dict[str, Any]]] = {"CE": [], "PE": []}
+        self._rejects: list[Reject] = []
+        self.underlying_price = underlying_price
+
+    def _look_up_lot_size(self, reference: ReferenceData, moment: datetime | None) -> int | None:
+        if moment is None or self._symbol is None:
+            return None
+        day = reference.calendar.session_date(self._exchange, moment)
+        return reference.lots.lot_size(self._exchange, self._symbol, day)
+
+    def _chain_fault(self, symbol: object, event_time: object) -> tuple[str, str] | None:
+        if self._event_time is None:
+            return "bad_event_time", f"{shown(event_time)} is no time of this format"
+        if self._symbol is None:
+            return "bad_symbol", f"{shown(symbol)} is no name of an underlying"
+        if self._lot_size is None and self._wire.counts_contracts:
+            day = f"{self._event_time:%Y-%m-%d}"
+            return (
+                "unknown_lot_size",
+                f"contracts of {self._exchange} {self._symbol} on {day} cannot become units;"
+                " add a line to lot_sizes.csv",
+            )
+        return None
+
+    def add(
+        self,
+        option_type: OptionType,
+        raw: Mapping[str, Any],
+        fields: tuple[BoundField, ...],
+        *,
+        strike: object,
+        expiry: object,
+    ) -> None:
+        """Add one leg.
+
+        Args:
+            option_type: Call or put.
+            raw: The leg as it came, or the row it is half of; it is the payload of a reject.
+            fields: Where its numbers stand in `raw`.
+            strike: Strike as it came.
+            expiry: Expiry as it came.
+        """
+        if self._fault is not None:
+            self.reject(option_type, *self._fault, raw)
+            return
+        name = None
+        leg = _EMPTY_LEG.copy()
+        try:
+            leg["strike"] = strike_price(strike, self._nulls)
+            leg["expiry"] = self._expiry(expiry)
+            for column, name, convert in fields:
+                leg[column] = convert(raw[name], self._nulls, self._lot_size)
+        except BadValueError as error:
+            detail = error.detail if name is None else f"{name}: {error.detail}"
+            self.reject(option_type, error.reason, detail, raw)
+            return
+        if self.underlying_price is None:
+            self.underlying_price = leg["underlying_price"]
+        self._legs[option_type].append(leg)
+
+    def _expiry(self, raw: object) -> date:
+        expiry = self._wire.expiry(raw)
+        if expiry is None:
+            raise BadValueError("bad_expiry", f"{shown(raw)} is no expiry date of this format")
+        return expiry
+
+    def reject(self, option_type: OptionType | None, reason: str, detail: str, payload: object) -> None:
+        """Keep one leg that cannot become a row; `option_type` None if it is not known."""
+        self._rejects.append(Reject(reason, f"{option_type}: {detail}" if option_type else detail, payload))
+
+    def finish(self, identity: bytes) -> ChainUpdate:
+        """Return the chain; nothing may be added after."""
+        for legs in self._legs.values():
+            for leg in legs:
+                if leg["underlying_price"] is None:
+                    leg["underlying_price"] = self.underlying_price
+        return ChainUpdate(
+            exchange=self._exchange,
+            symbol=self._symbol or _UNKNOWN_SYMBOL,
+            event_time=self._event_time,
+            received_ns=time.time_ns(),
+            calls=self._legs["CE"],
+            puts=self._legs["PE"],
+            context={"underlying_price": self.underlying_price, "lot_size": self._lot_size},
+            source=self._wire.source,
+            rejects=tuple(self._rejects),
+            identity=identity,
+        )
+
+
+def _symbol(raw: object) -> str | None:
+    if not isinstance(raw, str):
+        return None
+    symbol = canonical_symbol(raw)
+    return symbol if _SYMBOL.fullmatch(symbol) else None

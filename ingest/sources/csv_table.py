@@ -1,0 +1,108 @@
+"""Recorded CSV: a header whose columns are found by name, and rows that may be damaged one by one.
+
+A record is one line. A stray quote therefore spoils its own row and not the rest of the file.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from ingest.sources.recorded_file import REPLACEMENT, NotARecordingError, TextLines
+from ingest.sources.values import shown
+
+
+class Row(NamedTuple):
+    """One line after the header.
+
+    Attributes:
+        text: The line as it stands.
+        fields: Text by column; empty if the line cannot be split under the header.
+        fault: Reason and detail of why the row cannot be read, None if it can.
+    """
+
+    text: str
+    fields: dict[str, str]
+    fault: tuple[str, str] | None
+
+    @property
+    def payload(self) -> dict[str, str]:
+        """The row as it came, for a reject."""
+        return self.fields or {"line": self.text}
+
+
+class CsvTable:
+    """A header and the rows below it.
+
+    Attributes:
+        header: Column names, without surrounding blanks.
+        header_text: The header line as it stands.
+    """
+
+    def __init__(self, lines: TextLines, needed: Sequence[Sequence[str]]) -> None:
+        """Read the header.
+
+        Args:
+            lines: The lines of the file.
+            needed: The columns without which no row can be read, each with its alternative names.
+
+        Raises:
+            NotARecordingError: `empty_file`, `html_instead_of_csv`, `missing_columns`,
+                `duplicate_columns` or `undecodable`.
+        """
+        self._source = lines
+        self._lines = iter(lines)
+        self.header_text = next((line for line in self._lines if line.strip()), "")
+        if not self.header_text:
+            raise NotARecordingError("empty_file", "the file has no content")
+        if self.header_text.lstrip().startswith("<"):
+            raise NotARecordingError("html_instead_of_csv", f"begins with {shown(self.header_text)}")
+        self.header = tuple(name.strip() for name in _split(self.header_text) or ())
+        columns = [next((name for name in names if name in self.header), None) for names in needed]
+        missing = [
+            " or ".join(names) for names, column in zip(needed, columns, strict=True) if column is None
+        ]
+        if missing:
+            lines.check()
+            raise NotARecordingError("missing_columns", f"no column {', '.join(missing)}")
+        twice = sorted({name for name in columns if name is not None and self.header.count(name) > 1})
+        if twice:
+            raise NotARecordingError("duplicate_columns", f"more than one column {', '.join(twice)}")
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows in order; blank lines and repetitions of the header are none.
+
+        Raises:
+            NotARecordingError: `header_only` at the end, `undecodable` where a gzip stream breaks off.
+        """
+        header, width = self.header, len(self.header)
+        any_row = False
+        for line in self._lines:
+            fields = line.split(",") if '"' not in line else _split(line)
+            if fields is not None and len(fields) == width:
+                # Tools that append to a file write the header again at each start.
+                if fields[0] == header[0] and line == self.header_text:
+                    continue
+                fault = None
+                if REPLACEMENT in line:
+                    fault = ("undecodable", "the row has bytes that are no UTF-8")
+                yield Row(line, dict(zip(header, fields, strict=True)), fault)
+            elif not line.strip():
+                continue
+            elif fields is None:
+                yield Row(line, {}, ("ragged_row", "its quotes do not pair"))
+            else:
+                yield Row(line, {}, ("ragged_row", f"{len(fields)} fields under {width} columns"))
+            any_row = True
+        if not any_row:
+            self._source.check()
+            raise NotARecordingError("header_only", "there is no row below the header")
+
+
+def _split(line: str) -> list[str] | None:
+    """Split a line that may have quotes; None if they do not pair."""
+    try:
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error:
+        return None

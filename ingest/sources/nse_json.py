@@ -1,0 +1,200 @@
+"""Adapter `nse-json`: answers of NSE's option-chain API, saved as they came.
+
+Two shapes, told apart by content. v1 has `records` with the rows of all expiries, and `filtered`, which
+repeats some of them. v3 has the rows, of one expiry, at the top, other names for bid and ask, and
+dates as DD-MM-YYYY. A row is a strike of an expiry and has a leg `CE`, a leg `PE`, or both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from catalog.reference import ReferenceData
+from ingest.events import ChainUpdate
+from ingest.sources import json_document
+from ingest.sources.base import FileReject, identity_of
+from ingest.sources.chain import Chain, Occurrences
+from ingest.sources.json_document import Document, RepeatedNames
+from ingest.sources.recorded_file import NotARecordingError, file_reject, rejecting, report_unknown_names
+from ingest.sources.values import BadValueError, Unit, named_month_time, nse_date, price, shown
+from ingest.sources.wire_format import OPTION_TYPES, BoundField, Field, OptionType, WireFormat, bind
+
+# Contracts may be fractions: NSE divides open interest by the lot of the day, also for contracts
+# that were written when the lot was another. Quantities of the book are units (multiples of the lot).
+_FIELDS: Final = (
+    Field("ltp", Unit.RUPEES, ("lastPrice",)),
+    Field("bid", Unit.RUPEES, ("bidprice", "buyPrice1")),
+    Field("ask", Unit.RUPEES, ("askPrice", "sellPrice1")),
+    Field("bid_qty", Unit.UNITS, ("bidQty", "buyQuantity1")),
+    Field("ask_qty", Unit.UNITS, ("askQty", "sellQuantity1")),
+    Field("oi", Unit.CONTRACTS, ("openInterest",)),
+    Field("oi_change", Unit.CONTRACTS, ("changeinOpenInterest",)),
+    Field("volume", Unit.CONTRACTS, ("totalTradedVolume",)),
+    Field("iv", Unit.PERCENT, ("impliedVolatility",)),
+    Field("underlying_price", Unit.RUPEES, ("underlyingValue",)),
+)
+
+WIRE: Final = WireFormat(
+    source="nse-json",
+    exchange="NSE",
+    suffixes=(".json",),
+    nulls=frozenset({"", "-", "NaN", "nan"}),
+    event_time=named_month_time,
+    expiry=nse_date,
+    symbol_names=("underlying",),
+    time_names=("timestamp",),
+    strike_names=("strikePrice",),
+    expiry_names=("expiryDate", "expiryDates"),
+    calls=_FIELDS,
+    puts=_FIELDS,
+    ignored=frozenset(
+        {
+            *OPTION_TYPES,
+            "change",
+            "identifier",
+            "optionType",
+            "pChange",
+            "pchangeinOpenInterest",
+            "totalBuyQuantity",
+            "totalSellQuantity",
+        }
+    ),
+)
+
+
+@dataclass(slots=True)
+class _Group:
+    """The legs of one underlying, and their raw form for the identity."""
+
+    chain: Chain
+    raw: list[Any] = field(default_factory=list)
+
+
+class NseJson:
+    """Reads both shapes; one `ChainUpdate` a file, with the expiry in each leg."""
+
+    name = WIRE.source
+    suffixes = WIRE.suffixes
+
+    def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
+        """Yield the chain of one file; see `SourceAdapter.read`."""
+        return rejecting(WIRE, path, _chains(path, reference))
+
+
+def _chains(path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
+    document = Document(path)
+    answer = _answer(document.root)
+    rows = answer["data"]
+    event_time = answer.get("timestamp")
+    bad_underlying = None
+    try:
+        underlying_price = price(answer.get("underlyingValue"), WIRE.nulls)
+    except BadValueError as error:
+        underlying_price, bad_underlying = None, error
+
+    default_symbol = _first_symbol(rows)
+    groups: dict[str, _Group] = {}
+    layouts: dict[tuple[str, ...], tuple[BoundField, ...]] = {}
+
+    def group_of(symbol: object) -> _Group:
+        key = json_document.canonical(symbol)
+        if key not in groups:
+            chain = Chain(
+                WIRE, reference, symbol=symbol, event_time=event_time, underlying_price=underlying_price
+            )
+            groups[key] = _Group(chain)
+        return groups[key]
+
+    names: set[str] = set()
+    for row in rows:
+        if not isinstance(row, dict):
+            group = group_of(default_symbol)
+            group.raw.append(row)
+            group.chain.reject(None, "bad_leg", f"{shown(row)} is no row of a chain", row)
+            continue
+        names.update(row)
+        for option_type, leg in _legs(row):
+            symbol = leg.get("underlying") if isinstance(leg, dict) else None
+            group = group_of(default_symbol if _absent(symbol) else symbol)
+            strike = _leg_or_row(leg, row, WIRE.strike_names)
+            expiry = _leg_or_row(leg, row, WIRE.expiry_names)
+            group.raw.append([option_type, strike, expiry, leg])
+            if isinstance(leg, RepeatedNames):
+                pairs = {"repeated_names": leg.pairs}
+                group.chain.reject(option_type, "repeated_names", "a name occurs twice in the leg", pairs)
+            elif isinstance(leg, dict):
+                layout = tuple(leg)
+                if layout not in layouts:
+                    layouts[layout] = bind(_FIELDS, layout)
+                    names.update(layout)
+                group.chain.add(option_type, leg, layouts[layout], strike=strike, expiry=expiry)
+            else:
+                group.chain.reject(option_type, "bad_leg", f"{shown(leg)} is no leg of a chain", leg)
+    report_unknown_names(WIRE, path, names)
+
+    occurrences = Occurrences()
+    for key, group in groups.items():
+        content = [event_time, answer.get("underlyingValue"), group.raw]
+        identity = identity_of(WIRE.source, key, json_document.canonical(content))
+        yield group.chain.finish(occurrences.identity(identity))
+    if bad_underlying is not None:
+        detail = f"underlyingValue of the chain: {bad_underlying.detail}"
+        yield file_reject(WIRE, path, bad_underlying.reason, detail, part="underlyingValue")
+    document.check()
+
+
+def _answer(root: Any) -> dict[str, Any]:
+    """Find the object that holds the rows, in either shape."""
+    answer = root.get("records", root) if isinstance(root, dict) else None
+    rows = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(answer, dict) or not isinstance(rows, list):
+        what = f"an object of {', '.join(map(shown, sorted(root)[:10])) or 'nothing'}"
+        if not isinstance(root, dict):
+            what = f"a {type(root).__name__}"
+        raise NotARecordingError("unknown_shape", f"{what}, not a chain with records.data or data")
+    if not rows:
+        raise NotARecordingError("no_legs", "the chain has no rows")
+    if not any(isinstance(row, dict) and not row.keys().isdisjoint(OPTION_TYPES) for row in rows):
+        raise NotARecordingError("unknown_shape", "no row has a CE or a PE")
+    return answer
+
+
+def _legs(row: dict[str, Any]) -> Iterator[tuple[OptionType, Any]]:
+    """Yield the legs of a row, calls first; a null is no leg."""
+    for option_type in OPTION_TYPES:
+        if isinstance(row, RepeatedNames):
+            for name, leg in row.pairs:
+                if name == option_type and leg is not None:
+                    yield option_type, leg
+        elif (leg := row.get(option_type)) is not None:
+            yield option_type, leg
+
+
+def _absent(value: object) -> bool:
+    return value is None or value == 0 or (isinstance(value, str) and value.strip() in WIRE.nulls)
+
+
+def _leg_or_row(leg: Any, row: dict[str, Any], names: tuple[str, ...]) -> Any:
+    """Return the leg's own value, else the row's: legs that never traded can come without it."""
+    found = None
+    for holder in (leg, row):
+        for name in names:
+            value = holder.get(name) if isinstance(holder, dict) else None
+            if not _absent(value):
+                return value
+            found = value if found is None else found
+    return found
+
+
+def _first_symbol(rows: list[Any]) -> object:
+    """Return the first underlying that a leg names, for the legs that name none."""
+    for row in rows:
+        if isinstance(row, dict):
+            for _, leg in _legs(row):
+                symbol = leg.get("underlying") if isinstance(leg, dict) else None
+                if not _absent(symbol):
+                    return symbol
+    return None

@@ -1,0 +1,189 @@
+"""The bytes of a recorded file, plain or gzip, as text; and what to keep of a file that is no recording."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import logging
+import zlib
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from ingest.events import ChainUpdate, Reject
+from ingest.sources.base import FileReject, identity_of
+from ingest.sources.wire_format import WireFormat
+from lake.errors import MalformedInputError
+
+_logger = logging.getLogger(__name__)
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_CHUNK_BYTES = 1 << 20
+_HEAD_CHARACTERS = 500
+# At most four bytes of UTF-8 a character.
+_HEAD_BYTES = _HEAD_CHARACTERS * 4
+_DEFAULT_EXCHANGE = "NSE"
+_BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile)
+
+
+class NotARecordingError(MalformedInputError):
+    """A file, or the rest of it, that is no recording of its format."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for its content, whatever its name says about compression."""
+    with ExitStack() as stack:
+        file = stack.enter_context(path.open("rb"))
+        if file.peek(len(_GZIP_MAGIC))[: len(_GZIP_MAGIC)] == _GZIP_MAGIC:
+            yield cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=file)))
+        else:
+            yield file
+
+
+def read_text(path: Path) -> tuple[str, str | None]:
+    """Return the whole text, and what was wrong with its bytes (None if nothing).
+
+    Bytes that are no UTF-8 become U+FFFD; of a broken gzip file the readable beginning is returned.
+
+    Raises:
+        OSError: The file cannot be opened or read.
+    """
+    content = bytearray()
+    damage = None
+    with _opened(path) as file:
+        try:
+            while chunk := file.read(_CHUNK_BYTES):
+                content += chunk
+        except _BROKEN_GZIP as error:
+            damage = _broken(error)
+    text = content.decode("utf-8-sig", "replace")
+    if damage is None and REPLACEMENT in text:
+        damage = f"not UTF-8, first at character {text.index(REPLACEMENT)}"
+    return text, damage
+
+
+class TextLines:
+    """The lines of a file, without their ends, read as they are asked for.
+
+    Attributes:
+        damage: What was wrong with the bytes so far, None if nothing.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline=None)
+        self.damage: str | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield line by line.
+
+        Raises:
+            NotARecordingError: `undecodable`, where a broken gzip stream ends; the line, and so the chain,
+                that was being read is not complete.
+        """
+        number = 0
+        try:
+            for number, line in enumerate(self._text, start=1):
+                if self.damage is None and REPLACEMENT in line:
+                    self.damage = f"not UTF-8, first in line {number}"
+                yield line.rstrip("\n")
+        except _BROKEN_GZIP as error:
+            self.damage = _broken(error)
+            raise NotARecordingError("undecodable", f"{self.damage}, after line {number}") from error
+
+    def check(self) -> None:
+        """Tell, after the last line, of bytes that had to be replaced.
+
+        Raises:
+            NotARecordingError: `undecodable`.
+        """
+        if self.damage is not None:
+            raise NotARecordingError("undecodable", self.damage)
+
+
+@contextmanager
+def open_lines(path: Path) -> Iterator[TextLines]:
+    """Open a file, plain or gzip, line by line.
+
+    Raises:
+        OSError: The file cannot be opened or read.
+    """
+    with _opened(path) as file:
+        yield TextLines(file)
+
+
+def _broken(error: Exception) -> str:
+    return f"broken gzip ({error})"
+
+
+def rejecting(
+    wire: WireFormat, path: Path, chains: Iterator[ChainUpdate | FileReject]
+) -> Iterator[ChainUpdate | FileReject]:
+    """Yield the chains and, where they end in a `NotARecordingError`, the reject of the file after them."""
+    try:
+        yield from chains
+    except NotARecordingError as error:
+        yield file_reject(wire, path, error.reason, error.detail)
+
+
+def file_reject(wire: WireFormat, path: Path, reason: str, detail: str, *, part: str = "") -> FileReject:
+    """Describe a file that could not be read, with enough of it to recognise it.
+
+    Args:
+        wire: The format it was read as.
+        path: The file.
+        reason: Stable code.
+        detail: For a person.
+        part: Tells several rejects of one file and one reason apart.
+    """
+    as_found = hashlib.sha256()
+    size_bytes = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            as_found.update(chunk)
+            size_bytes += len(chunk)
+    content, head = _content(path)
+    name = path.name.encode("utf-8", "replace").decode("utf-8")
+    payload = {"file": name, "bytes": size_bytes, "sha256": as_found.hexdigest(), "head": head}
+    return FileReject(
+        exchange=wire.exchange or _DEFAULT_EXCHANGE,
+        reject=Reject(reason, detail, payload),
+        identity=identity_of(wire.source, reason, part, name.removesuffix(".gz"), content),
+    )
+
+
+def _content(path: Path) -> tuple[bytes, str]:
+    """Digest of the content without its compression, and its first characters."""
+    digest = hashlib.sha256()
+    head = b""
+    with _opened(path) as file:
+        try:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                head += chunk[: _HEAD_BYTES - len(head)]
+        except _BROKEN_GZIP as error:
+            digest.update(_broken(error).encode())
+    return digest.digest(), head.decode("utf-8-sig", "replace")[:_HEAD_CHARACTERS]
+
+
+def report_unknown_names(wire: WireFormat, path: Path, names: Collection[str]) -> None:
+    """Log the columns or fields of a file that its format is not known to have, once a file."""
+    if unknown := sorted(set(names) - wire.known_names):
+        _logger.info(
+            "columns not known to the format are ignored",
+            extra={
+                "action": "ignore_unknown_columns",
+                "source": wire.source,
+                "file": path.name,
+                "columns": unknown,
+            },
+        )

@@ -1,0 +1,310 @@
+"""Values of recorded chains: numbers, dates and times as the wire formats write them.
+
+Numbers come as JSON numbers or as text, plain (`103805`, `57.4`) or grouped in the Indian (`1,03,805`)
+or the international (`103,805`) way. Nothing here depends on the locale of the process.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import reprlib
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from enum import Enum
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from lake.errors import MalformedInputError
+
+INDIA: Final = ZoneInfo("Asia/Kolkata")
+
+# A lot size divides contracts into whole units; what is further off than float noise was not in that lot.
+_UNIT_TOLERANCE: Final = 1e-3
+_INT64_LIMIT: Final = 2**63
+
+_PLAIN = re.compile(r"[+-]?(?:[0-9]+(\.[0-9]*)?|(\.[0-9]+))([eE][+-]?[0-9]+)?")
+_GROUPED = re.compile(r"[+-]?(?:[0-9]{1,2}(?:,[0-9]{2})*|[0-9]{1,3}(?:,[0-9]{3})*),[0-9]{3}(\.[0-9]*)?")
+
+_MONTHS: Final = {
+    name: number
+    for number, name in enumerate(
+        ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"), start=1
+    )
+}
+_NAMED_MONTH_DATE = re.compile(r"([0-9]{1,2})[- ]([A-Za-z]{3})[- ]([0-9]{4})")
+_DAY_FIRST_DATE = re.compile(r"([0-9]{1,2})-([0-9]{1,2})-([0-9]{4})")
+_ISO_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
+_NAMED_MONTH_TIME = re.compile(
+    _NAMED_MONTH_DATE.pattern + r"(?: | *\| *)([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?"
+)
+_ISO_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
+    r"(?:Z|[+-][0-9]{2}:?[0-9]{2})?"
+)
+
+_shortened = reprlib.Repr()
+_shortened.maxlevel = 2
+_shortened.maxdict = _shortened.maxlist = 3
+_shortened.maxstring = _shortened.maxother = 80
+
+
+class Unit(Enum):
+    """What a number of a wire format counts."""
+
+    RUPEES = "rupees; 0 stands for none"
+    UNITS = "units of the underlying"
+    CONTRACTS = "contracts (lots), to be multiplied by the lot size of the session"
+    PERCENT = "per cent a year; 0 stands for none"
+
+
+class BadValueError(MalformedInputError):
+    """A value that is not what its field holds."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+def shown(value: object) -> str:
+    """Return a value as a message quotes it: escaped, and cut to a bounded length."""
+    return _shortened.repr(value)
+
+
+def number(raw: object, nulls: frozenset[str]) -> int | float | None:
+    """Return a finite number, None for a missing one.
+
+    Args:
+        raw: An int, a float, a text or None; NaN counts as missing.
+        nulls: Texts that stand for a missing number.
+
+    Raises:
+        BadValueError: `bad_number`.
+    """
+    if isinstance(raw, str):
+        return _number_in_text(raw, nulls)
+    if raw is None:
+        return None
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        return raw
+    if isinstance(raw, float):
+        if math.isnan(raw):
+            return None
+        if math.isfinite(raw):
+            return raw
+    raise BadValueError("bad_number", f"{shown(raw)} is no finite number")
+
+
+# Zeros, strikes and the underlying's price repeat from row to row, quiet legs from poll to poll.
+@lru_cache(maxsize=1 << 14)
+def _number_in_text(text: str, nulls: frozenset[str]) -> int | float | None:
+    match = _PLAIN.fullmatch(text)
+    if match is None:
+        text = text.strip()
+        if text in nulls:
+            return None
+        match = _PLAIN.fullmatch(text)
+        if match is None and (match := _GROUPED.fullmatch(text)) is not None:
+            text = text.replace(",", "")
+        if match is None:
+            raise BadValueError("bad_number", f"{shown(text)} is no number")
+    # Python limits how many digits int() takes; no quantity comes near 40.
+    if match.lastindex is None and len(text) < 40:
+        return int(text)
+    value = float(text)
+    if math.isinf(value):
+        raise BadValueError("bad_number", f"{shown(text)} is no finite number")
+    return value
+
+
+def price(raw: object, nulls: frozenset[str]) -> float | None:
+    """Return a price in rupees; None for a missing one and for 0, which sources write for none.
+
+    Raises:
+        BadValueError: `bad_number`.
+    """
+    value = number(raw, nulls)
+    if not value:
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        raise BadValueError("bad_number", f"{shown(raw)} is too large") from None
+
+
+def quantity(raw: object, nulls: frozenset[str], units_per_count: int = 1) -> int | None:
+    """Return a whole number of units of the underlying, None for a missing one; 0 stays 0.
+
+    Exchanges divide by the lot of the day, also where a contract was written in another lot; so a
+    count of contracts may be a fraction (92.666...) that is whole again in units (6,950 at 75).
+
+    Args:
+        raw: The count as it came.
+        nulls: Texts that stand for a missing number.
+        units_per_count: 1 where the source counts units, the lot size where it counts contracts.
+
+    Raises:
+        BadValueError: `bad_number`, or `fractional_units` if it is further than 0.001 units from whole.
+    """
+    value = number(raw, nulls)
+    if value is None:
+        return None
+    exact = value * units_per_count
+    units = exact if isinstance(exact, int) else _whole(exact, raw, units_per_count)
+    if not -_INT64_LIMIT <= units < _INT64_LIMIT:
+        raise BadValueError("bad_number", f"{shown(raw)} is beyond 64 bits")
+    return units
+
+
+def _whole(exact: float, raw: object, units_per_count: int) -> int:
+    if math.isinf(exact):
+        raise BadValueError("bad_number", f"{shown(raw)} is too large")
+    units = round(exact)
+    if abs(exact - units) > _UNIT_TOLERANCE:
+        raise BadValueError(
+            "fractional_units", f"{shown(raw)} x {units_per_count} = {exact!r} is no whole number of units"
+        )
+    return units
+
+
+Converter = Callable[[object, frozenset[str], int | None], int | float | None]
+"""Takes a value as it came, the null texts and the lot size; raises BadValueError."""
+
+
+def _from_rupees(raw: object, nulls: frozenset[str], _lot_size: int | None) -> float | None:
+    return price(raw, nulls)
+
+
+def _from_units(raw: object, nulls: frozenset[str], _lot_size: int | None) -> int | None:
+    return quantity(raw, nulls)
+
+
+def _from_contracts(raw: object, nulls: frozenset[str], lot_size: int | None) -> int | None:
+    if lot_size is None:
+        raise BadValueError("unknown_lot_size", f"{shown(raw)} contracts cannot become units")
+    return quantity(raw, nulls, lot_size)
+
+
+def _from_percent(raw: object, nulls: frozenset[str], _lot_size: int | None) -> float | None:
+    percent = price(raw, nulls)
+    return None if percent is None else percent / 100
+
+
+CONVERTERS: Final[Mapping[Unit, Converter]] = MappingProxyType(
+    {
+        Unit.RUPEES: _from_rupees,
+        Unit.UNITS: _from_units,
+        Unit.CONTRACTS: _from_contracts,
+        Unit.PERCENT: _from_percent,
+    }
+)
+"""How a number in each unit of a wire format becomes one in the unit of the tables."""
+
+
+def strike_price(raw: object, nulls: frozenset[str]) -> float:
+    """Return a strike price in rupees, as it stands (0 and negative ones included).
+
+    Raises:
+        BadValueError: `bad_strike`.
+    """
+    try:
+        value = number(raw, nulls)
+        if value is not None:
+            return float(value)
+    except (BadValueError, OverflowError):
+        pass
+    raise BadValueError("bad_strike", f"{shown(raw)} is no strike price")
+
+
+# Thousands of rows repeat a handful of dates and times.
+@lru_cache(maxsize=1024)
+def _date_in_text(text: str, *, day_first: bool, iso: bool) -> date | None:
+    text = text.strip()
+    if iso:
+        match = _ISO_DATE.fullmatch(text)
+        return None if match is None else _date(match[1], match[2], match[3])
+    if (match := _NAMED_MONTH_DATE.fullmatch(text)) is not None:
+        return _date(match[3], str(_MONTHS.get(match[2].lower(), 0)), match[1])
+    if day_first and (match := _DAY_FIRST_DATE.fullmatch(text)) is not None:
+        return _date(match[3], match[2], match[1])
+    return None
+
+
+def _date(year: str, month: str, day: str) -> date | None:
+    try:
+        return date(int(year), int(month), int(day))
+    except ValueError:
+        return None
+
+
+def iso_date(raw: object) -> date | None:
+    """Return the date in `2026-01-27`, None if it is none."""
+    return _date_in_text(raw, day_first=False, iso=True) if isinstance(raw, str) else None
+
+
+def named_month_date(raw: object) -> date | None:
+    """Return the date in `17-Jul-2025` or `16 Jul 2026`, None if it is none."""
+    return _date_in_text(raw, day_first=False, iso=False) if isinstance(raw, str) else None
+
+
+def nse_date(raw: object) -> date | None:
+    """Return the date in `17-Jul-2025` or, as newer answers have it, `14-07-2026`; None if it is none."""
+    return _date_in_text(raw, day_first=True, iso=False) if isinstance(raw, str) else None
+
+
+def named_month_time(raw: object) -> datetime | None:
+    """Return the Indian time in `16-Jul-2025 15:30:00` or `10 Jul 2026 | 19:15 `, None if it is none."""
+    return _named_month_time(raw) if isinstance(raw, str) else None
+
+
+@lru_cache(maxsize=1024)
+def _named_month_time(text: str) -> datetime | None:
+    match = _NAMED_MONTH_TIME.fullmatch(text.strip())
+    if match is None:
+        return None
+    day, month, year, hour, minute, second = match.groups(default="0")
+    try:
+        return _in_range(
+            datetime(
+                int(year),
+                _MONTHS.get(month.lower(), 0),
+                int(day),
+                int(hour),
+                int(minute),
+                int(second),
+                tzinfo=INDIA,
+            )
+        )
+    except ValueError:
+        return None
+
+
+def iso_time(raw: object) -> datetime | None:
+    """Return the Indian time in `2026-01-30 09:16:05`, with or without seconds and offset; else None.
+
+    A text without an offset is Indian time; one with another offset is brought to Indian time.
+    """
+    return _iso_time(raw) if isinstance(raw, str) else None
+
+
+@lru_cache(maxsize=1024)
+def _iso_time(text: str) -> datetime | None:
+    text = text.strip()
+    if _ISO_TIME.fullmatch(text) is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return _in_range(moment.replace(tzinfo=INDIA) if moment.tzinfo is None else moment.astimezone(INDIA))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _in_range(moment: datetime) -> datetime | None:
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        return None
+    return moment

@@ -1,0 +1,230 @@
+"""The two threads behind a tap: one moves updates into the spool, one commits the spool."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from catalog.reference import ReferenceData
+from ingest.committer import Committer
+from ingest.convert import Converted, convert
+from lake.errors import StrikelakeError
+from lake.process_lock import ProcessLock
+from lake.spool import Spool
+
+if TYPE_CHECKING:
+    from ingest.tap import StreamTap
+
+logger = logging.getLogger(__name__)
+
+DRAIN_UPDATES = 64
+"""Updates of one spool transaction at most."""
+
+_PAUSE_S = 0.000_05  # long enough that a waiting thread of the app surely gets the interpreter
+_RETRY_S = 1.0
+_WARN_EVERY_S = 10.0
+_SPOOL_FULL = "spool_full"
+
+
+class TapWorkers:
+    """Starts, feeds and ends the threads of one tap."""
+
+    def __init__(self, tap: StreamTap) -> None:
+        """Take the tap's lock and open its spool.
+
+        Raises:
+            StreamInUseError: Another process already taps under this app id.
+            SpoolUnavailableError: The spool cannot be opened.
+        """
+        self._tap = tap
+        self._settings = tap.settings
+        self._stop = threading.Event()
+        self._drain_now = threading.Event()
+        self._commit_now = threading.Event()
+        self._drains = _Runs()
+        self._commits = _Runs()
+        self._unsaved: tuple[int, Converted, dict[tuple[str, str, str], int]] | None = None
+        self._warned_at = 0.0
+        self._warned_of = 0
+        self._lock = ProcessLock(
+            self._settings.lake.spools / f"{self._settings.app_id}.tap.lock",
+            role=f"tap of app id {self._settings.app_id!r}",
+        )
+        try:
+            self._spool = Spool(tap.spool_path)
+            self._reference = ReferenceData.load(self._settings.root)
+            self._committer = Committer(self._settings) if self._settings.committer == "thread" else None
+        except BaseException:
+            self._lock.release()
+            raise
+        self._threads = [threading.Thread(target=self._drain_loop, name="strikelake-spool", daemon=True)]
+        if self._committer is not None:
+            self._threads.append(
+                threading.Thread(
+                    target=self._commit_loop, args=(self._committer,), name="strikelake-commit", daemon=True
+                )
+            )
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Spool, and commit unless another process does, what was offered until now; True if in time."""
+        deadline = time.monotonic() + timeout_s
+        drained = self._drains.request(self._drain_now, deadline)
+        return drained and (self._committer is None or self._commits.request(self._commit_now, deadline))
+
+    def stop(self, timeout_s: float) -> bool:
+        """Drain and commit once more, then end; True if everything was kept (and committed) in time."""
+        deadline = time.monotonic() + timeout_s
+        self._stop.set()
+        for thread, wake in zip(self._threads, (self._drain_now, self._commit_now), strict=False):
+            wake.set()
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if any(thread.is_alive() for thread in self._threads):
+            logger.error("tap did not end in time", extra={"action": "close", "timeout_s": timeout_s})
+            return False
+        if self._committer is not None:
+            self._committer.close()
+        self._spool.close()
+        self._lock.release()
+        return self._drains.succeeded and (self._committer is None or self._commits.succeeded)
+
+    def _drain_loop(self) -> None:
+        while True:
+            # Read before the work: whatever was offered before the stop is then drained by this run.
+            last = self._stop.is_set()
+            self._drain_now.clear()
+            run = self._drains.begin()
+            try:
+                self._drain()
+                self._drains.end(run, succeeded=True)
+            except (StrikelakeError, OSError) as error:
+                self._drains.end(run, succeeded=False)
+                logger.error(  # noqa: TRY400 - the next run tries again; one line is enough
+                    "spool failed",
+                    extra={"action": "spool", "error": str(error), "queued": self._tap.stats().queued},
+                )
+                if not last:
+                    self._stop.wait(_RETRY_S)
+            except Exception:
+                # Not foreseen, but a drain that died would turn the tap into a silent hole.
+                self._drains.end(run, succeeded=False)
+                logger.exception("drain failed", extra={"action": "spool"})
+                if not last:
+                    self._stop.wait(_RETRY_S)
+            self._warn_of_drops()
+            if last:
+                return
+            self._drain_now.wait(self._settings.raw_stream_spool_seconds)
+
+    def _drain(self) -> None:
+        """Move everything that is queued now into the spool."""
+        self._save()
+        left = self._tap.stats().queued
+        while True:
+            updates = self._tap.take(min(DRAIN_UPDATES, left))
+            left -= len(updates)
+            drops = self._tap.take_drops()
+            if not updates and not drops:
+                return
+            converted = convert(updates, self._reference, pause=_pause)
+            self._unsaved = (len(updates), converted, drops)
+            self._save()
+
+    def _save(self) -> None:
+        """Put what was converted into the spool; it is kept in memory until that worked."""
+        if self._unsaved is None:
+            return
+        updates, converted, drops = self._unsaved
+        if self._spool.used_bytes() > self._settings.raw_stream_spool_max_bytes:
+            self._tap.count_lost(updates, {}, _SPOOL_FULL)
+            given_up = {(table, group, _SPOOL_FULL): rows for (table, group), rows in converted.offered.items()}
+            self._spool.put([], offered=_with_drops(converted.offered, drops), dropped={**drops, **given_up})
+        else:
+            self._spool.put(
+                converted.entries, offered=_with_drops(converted.offered, drops), dropped=drops
+            )
+            self._tap.count_spooled(updates)
+        self._unsaved = None
+
+    def _warn_of_drops(self) -> None:
+        dropped = self._tap.stats().dropped
+        total = sum(dropped.values())
+        now = time.monotonic()
+        if total > self._warned_of and now - self._warned_at >= _WARN_EVERY_S:
+            self._warned_at, self._warned_of = now, total
+            logger.warning("updates dropped: %s", dict(dropped), extra={"action": "drop", "total": total})
+
+    def _commit_loop(self, committer: Committer) -> None:
+        due = time.monotonic() + self._settings.raw_stream_flush_seconds
+        while True:
+            self._commit_now.wait(max(0.0, due - time.monotonic()))
+            # The drain ends first, see stop(): what it spooled last is committed by this run.
+            last = self._stop.is_set() and not self._threads[0].is_alive()
+            self._commit_now.clear()
+            due = time.monotonic() + self._settings.raw_stream_flush_seconds
+            run = self._commits.begin()
+            try:
+                committer.flush()
+                self._commits.end(run, succeeded=True)
+            except (StrikelakeError, OSError) as error:
+                self._commits.end(run, succeeded=False)
+                logger.error("commit failed", extra={"action": "commit", "error": str(error)})  # noqa: TRY400
+                due = min(due, time.monotonic() + 5 * _RETRY_S)
+            except Exception:
+                # Not foreseen; the rows are in the spool, and the next run tries again.
+                self._commits.end(run, succeeded=False)
+                logger.exception("commit failed", extra={"action": "commit"})
+            if last:
+                return
+
+
+class _Runs:
+    """Counts the runs of a loop, so that others can wait for one that began after they asked."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._begun = 0
+        self._ended = 0
+        self.succeeded = True
+
+    def begin(self) -> int:
+        with self._changed:
+            self._begun += 1
+            return self._begun
+
+    def end(self, run: int, *, succeeded: bool) -> None:
+        with self._changed:
+            self._ended, self.succeeded = run, succeeded
+            self._changed.notify_all()
+
+    def request(self, wake: threading.Event, deadline: float) -> bool:
+        """Wake the loop and wait for a run that begins from now on; True if it succeeded in time."""
+        with self._changed:
+            target = self._begun + 1
+            wake.set()
+            in_time = self._changed.wait_for(
+                lambda: self._ended >= target, max(0.0, deadline - time.monotonic())
+            )
+            return in_time and self.succeeded
+
+
+def _pause() -> None:
+    time.sleep(_PAUSE_S)
+
+
+def _with_drops(
+    offered: Mapping[tuple[str, str], int], drops: Mapping[tuple[str, str, str], int]
+) -> dict[tuple[str, str], int]:
+    """Rows offered, those dropped before they were converted included."""
+    total = dict(offered)
+    for (table, group, _), rows in drops.items():
+        total[table, group] = total.get((table, group), 0) + rows
+    return total
+

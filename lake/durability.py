@@ -1,0 +1,53 @@
+"""Making written files survive a power cut."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def fsync_file(path: Path) -> None:
+    """Return when the content of a file is on the disk.
+
+    Raises:
+        OSError: The file is gone or the disk failed.
+    """
+    # Windows flushes only through a handle that may write.
+    descriptor = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_directory(path: Path) -> None:
+    """Return when the names in a folder are on the disk.
+
+    Windows has no such call: NTFS journals names together with the flushed file.
+    """
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_durably(path: Path, data: bytes | memoryview) -> None:
+    """Write a new file and return when its content is on the disk; the name is not synced.
+
+    Raises:
+        FileExistsError: There is such a file already.
+        OSError: The disk is full or failed; what was written is removed.
+    """
+    with path.open("xb") as file:
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            file.close()
+            path.unlink(missing_ok=True)
+            raise

@@ -1,0 +1,150 @@
+"""Show rows: as a table that fits the terminal, as JSON, or as CSV. Data goes to stdout alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+from zoneinfo import ZoneInfo
+
+Row = Mapping[str, Any]
+
+
+class Format(StrEnum):
+    """How a command prints rows."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+class TextOrJson(StrEnum):
+    """How a command prints a result that is more than rows."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def show_rows(
+    rows: Sequence[Row],
+    output: Format,
+    *,
+    columns: Sequence[str] | None = None,
+    zone: str = "Asia/Kolkata",
+    limit: int | None = None,
+) -> None:
+    """Print rows.
+
+    Args:
+        rows: What to print.
+        output: Form.
+        columns: Names in order, needed where there may be no row.
+        zone: Moments are shown in this zone (with their offset in JSON and CSV).
+        limit: Rows of a table at most; JSON and CSV are always whole.
+    """
+    names = list(columns if columns is not None else (rows[0] if rows else []))
+    if output is Format.JSON:
+        _write(to_json([{name: row[name] for name in names} for row in rows], zone=zone) + "\n")
+    elif output is Format.CSV:
+        _write(_csv(rows, names, zone))
+    else:
+        _write(_table(rows, names, zone, limit))
+
+
+def to_json(value: Any, *, zone: str = "Asia/Kolkata") -> str:
+    """JSON in which whole decimals are integers, moments carry their offset, and NaN is null."""
+    return json.dumps(_plain(value, ZoneInfo(zone)), ensure_ascii=False, indent=2, allow_nan=False)
+
+
+def _plain(value: Any, zone: ZoneInfo) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner, zone) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, zone) for inner in value]
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, datetime):
+        return (value.astimezone(zone) if value.tzinfo else value).isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _csv(rows: Sequence[Row], names: Sequence[str], zone: str) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow(["" if row[n] is None else _plain(row[n], ZoneInfo(zone)) for n in names])
+    return text.getvalue()
+
+
+def _table(rows: Sequence[Row], names: list[str], zone: str, limit: int | None) -> str:
+    """Plain columns; those that do not fit the terminal are left out and named below."""
+    shown = rows if limit is None else rows[:limit]
+    cells = {name: [_cell(row[name], ZoneInfo(zone)) for row in shown] for name in names}
+    right = {n: all(isinstance(r[n], int | float | Decimal | None) for r in shown) for n in names}
+    width = {n: max([len(n), *map(len, cells[n])]) for n in names}
+    room = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 10_000
+    fitting: list[str] = []
+    used = 0
+    for name in names:
+        needed = width[name] + (2 if fitting else 0)
+        if fitting and used + needed > room:
+            break
+        fitting.append(name)
+        used += needed
+    hidden = names[len(fitting) :]
+
+    def line(texts: Mapping[str, str]) -> str:
+        parts = [texts[n].rjust(width[n]) if right[n] else texts[n].ljust(width[n]) for n in fitting]
+        return "  ".join(parts).rstrip()
+
+    lines = [line({n: n for n in fitting}), "  ".join("-" * width[n] for n in fitting)]
+    lines += [line({n: cells[n][i] for n in fitting}) for i in range(len(shown))]
+    if len(rows) > len(shown):
+        lines.append(f"... {len(rows) - len(shown):,} more rows: raise --limit, or use --output csv")
+    elif not rows:
+        lines.append("(no rows)")
+    if hidden:
+        lines.append(f"(no room for: {', '.join(hidden)})")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any, zone: ZoneInfo) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Decimal) and value == value.to_integral_value():
+        return str(int(value))
+    if isinstance(value, float | Decimal):
+        return f"{float(value):.10g}"
+    if isinstance(value, datetime):
+        moment = value.astimezone(zone) if value.tzinfo else value
+        return moment.strftime("%Y-%m-%d %H:%M:%S") + (
+            f".{moment.microsecond:06d}".rstrip("0") if moment.microsecond else ""
+        )
+    if isinstance(value, list | dict):
+        return json.dumps(_plain(value, zone), ensure_ascii=False)
+    # Line breaks and control characters from data would break the table, or drive the terminal.
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(value))
+
+
+def _write(text: str) -> None:
+    # Windows consoles and pipes may be set to a code page that lacks a character of the data.
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    sys.stdout.flush()

@@ -1,0 +1,37 @@
+"""At most one process in a role: a lock that dies with its holder, on Windows and Linux alike.
+
+It is an exclusive SQLite transaction on a file of its own: SQLite knows each system's file locks.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from lake.errors import StreamInUseError
+
+
+class ProcessLock:
+    """Held from construction until `release`, or until the process ends.
+
+    Raises:
+        StreamInUseError: Somebody else holds it.
+    """
+
+    def __init__(self, path: Path, *, role: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            self._db.execute("PRAGMA journal_mode = DELETE")
+            self._db.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            self._db.close()
+            raise StreamInUseError(
+                f"another process already is the {role} (lock {path}); stop it, or use another app id"
+            ) from error
+        self.pid = os.getpid()
+
+    def release(self) -> None:
+        """Let the next one in; releasing twice does nothing."""
+        self._db.close()

@@ -1,0 +1,190 @@
+"""A DuckDB connection in which every table and every view of a lake is there by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+import pyarrow as pa
+
+from lake.errors import QueryError, TableNotFoundError, VersionNotFoundError
+from lake.queries import QUERIES, load_folder
+from lake.snapshot import Snapshot, duckdb_type, literal, quote, read_snapshot
+from lake.spool import Spool
+from lake.table import Lake
+
+VIEWS = QUERIES / "views"
+
+
+class Session:
+    """Tables and views bound at opening: later commits are not seen, a query is repeatable.
+
+    Use it as a context manager, from one thread.
+
+    Attributes:
+        connection: The DuckDB connection, for whatever this class does not offer.
+        snapshots: What each table is bound to.
+        unbound: Tables and views that are not there, with the reason.
+    """
+
+    def __init__(
+        self,
+        lake: Lake,
+        *,
+        at: int | datetime | None = None,
+        live: bool = False,
+        views: Path = VIEWS,
+    ) -> None:
+        """Bind every table to its newest version, or to one version or moment.
+
+        Args:
+            lake: The lake.
+            at: A version (of every table that has it) or a moment with zone.
+            live: Add the spooled rows that are not committed yet; not together with `at`.
+            views: Folder of view files.
+
+        Raises:
+            TableNotFoundError: The lake has no tables.
+            VersionNotFoundError: No table has that version, or had any at that time.
+            DamagedTableError: A table cannot be read.
+            QueryError: `live` together with `at`.
+        """
+        if live and at is not None:
+            raise QueryError("spooled rows have no version: use live, or a version or time, not both")
+        tables = lake.tables()
+        if not tables:
+            raise TableNotFoundError(
+                f"no lake at {lake.root}: run 'strikelake demo', or 'strikelake ingest load', or give --root"
+            )
+        self.lake = lake
+        self.snapshots: dict[str, Snapshot] = {}
+        self.unbound: dict[str, str] = {}
+        self.connection = duckdb.connect(":memory:")
+        try:
+            self._configure()
+            # Spool before snapshots: rows committed in between are then seen twice and told apart by
+            # sequence; the other way round they would be seen in neither.
+            spooled = self._spooled(list(tables)) if live else {}
+            for name, path in tables.items():
+                self._bind_table(name, path, at, spooled.get(name, []))
+            if not self.snapshots:
+                raise VersionNotFoundError("; ".join(self.unbound.values()))
+            self._bind_views(views)
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+    def table(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """Run one statement and return its rows.
+
+        Args:
+            sql: One statement; `$name` marks a parameter.
+            parameters: Values by name.
+
+        Raises:
+            QueryError: The statement is not valid, failed, or names something that is not bound.
+        """
+        try:
+            if parameters:
+                relation = self.connection.sql(sql, params=dict(parameters))
+            else:
+                relation = self.connection.sql(sql)
+            if relation is None:
+                return pa.table({})
+            return relation.to_arrow_table()
+        except duckdb.Error as error:
+            reasons = [reason for name, reason in self.unbound.items() if name in sql]
+            raise QueryError("; ".join([str(error).strip(), *reasons])) from error
+
+    def _configure(self) -> None:
+        settings = {
+            # Offline machines would wait two seconds for a download at every unknown function.
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "parquet_metadata_cache": "true",
+            "TimeZone": literal(self.lake.timezone),
+        }
+        for key, value in settings.items():
+            self.connection.execute(f"SET {key} = {value}")
+
+    def _bind_table(
+        self, name: str, path: Path, at: int | datetime | None, spooled: list[tuple[str, int, pa.Table]]
+    ) -> None:
+        try:
+            snapshot = read_snapshot(path, at)
+        except VersionNotFoundError as error:
+            self.unbound[name] = str(error)
+            return
+        self.snapshots[name] = snapshot
+        selects = [snapshot.select()]
+        waiting = [
+            rows
+            for stream, sequence, rows in spooled
+            if sequence > (snapshot.handle.transaction_version(stream) or 0)
+        ]
+        if waiting:
+            rows = pa.concat_tables(waiting, promote_options="default")
+            self.connection.register(f"{name}__spooled", rows)
+            known = set(rows.column_names)
+            columns = [
+                quote(f.name) if f.name in known else f"NULL::{duckdb_type(f.type)} AS {quote(f.name)}"
+                for f in snapshot.schema
+            ]
+            columns += [quote(n) for n in rows.column_names if n not in set(snapshot.schema.names)]
+            selects.append(f"SELECT {', '.join(columns)} FROM {quote(name + '__spooled')}")
+        self.connection.execute(f"CREATE VIEW {quote(name)} AS {' UNION ALL BY NAME '.join(selects)}")
+
+    def _bind_views(self, folder: Path) -> None:
+        for query in load_folder(folder):
+            missing = [name for name in query.reads if name in self.unbound]
+            absent = [
+                name
+                for name in query.reads
+                if name not in self.unbound and not self._has(name)
+            ]
+            if missing or absent:
+                why = [self.unbound[name] for name in missing] + [
+                    f"the lake has no table {name}" for name in absent
+                ]
+                self.unbound[query.name] = f"{query.name} needs " + "; ".join(why)
+                continue
+            self.connection.execute(f"CREATE VIEW {quote(query.name)} AS {query.sql}")
+
+    def _has(self, name: str) -> bool:
+        found = self.connection.execute(
+            "SELECT 1 FROM duckdb_views() WHERE view_name = $name AND NOT internal", {"name": name}
+        ).fetchone()
+        return found is not None
+
+    def _spooled(self, tables: list[str]) -> dict[str, list[tuple[str, int, pa.Table]]]:
+        """Entries by table: stream, sequence and rows of each."""
+        found: dict[str, list[tuple[str, int, pa.Table]]] = {}
+        for path in sorted(self.lake.spools.glob("*.db")):
+            spool = Spool(path)
+            try:
+                for table in tables:
+                    found.setdefault(table, []).extend(
+                        (spool.stream, seq, rows) for seq, rows in spool.entries(table)
+                    )
+            finally:
+                spool.close()
+        return found

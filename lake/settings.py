@@ -1,0 +1,139 @@
+"""The settings of one process: defaults < file < environment < arguments.
+
+Read once, in the command line or at the start of a live app, then passed on as arguments.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from lake.errors import SettingsError
+from lake.table import Lake
+
+PREFIX = "STRIKELAKE_"
+DEFAULT_FILE = Path("strikelake.toml")
+_APP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+def _short(name: str) -> AliasChoices:
+    """Read from STRIKELAKE_<NAME>, and from the short name that trackers already set."""
+    long = name.lower()
+    short = {"enable_raw_stream_capture": "enable_raw_stream"}.get(long, long)
+    return AliasChoices(long, f"{PREFIX}{long}".lower(), short)
+
+
+class Settings(BaseSettings):
+    """Every setting, its unit and default; each is also read from `STRIKELAKE_<NAME>`.
+
+    Attributes:
+        root: Folder of the lake.
+        raw_stream_root_dir: Folder of the captured tables, `<root>/raw_stream` by default; also read
+            from `RAW_STREAM_ROOT_DIR`.
+        enable_raw_stream_capture: Whether `enqueue_raw_stream_event` captures anything; also read from
+            `ENABLE_RAW_STREAM`. Off by default: a live app that calls it opts in.
+        raw_stream_flush_seconds: Seconds between two micro-batches; also read from
+            `RAW_STREAM_FLUSH_SECONDS`.
+        raw_stream_spool_seconds: Seconds between two moves from memory to the spool: what a power cut
+            can cost.
+        raw_stream_queue_size: Updates held in memory before the oldest is dropped.
+        raw_stream_spool_max_bytes: Bytes the spool may hold while commits fail, before updates are dropped.
+        app_id: Name of this app's stream: letters, digits, `-` and `_`. One running app an id.
+        committer: `thread` to commit within the app, `process` to leave it to `strikelake ingest commit`.
+        catalog_url: SQLAlchemy URL of the catalog, `sqlite:///<root>/catalog.db` by default.
+        timezone: Zone in which times without an offset are read and times are shown.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", populate_by_name=True, validate_default=False, frozen=True
+    )
+
+    root: Path = Path("data")
+    raw_stream_root_dir: Annotated[Path | None, Field(validation_alias=_short("raw_stream_root_dir"))] = None
+    enable_raw_stream_capture: Annotated[
+        bool, Field(validation_alias=_short("enable_raw_stream_capture"))
+    ] = False
+    raw_stream_flush_seconds: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, validation_alias=_short("raw_stream_flush_seconds"))
+    ] = 60.0
+    raw_stream_spool_seconds: Annotated[float, Field(gt=0, le=60)] = 0.25
+    raw_stream_queue_size: Annotated[int, Field(ge=1)] = 10_000
+    raw_stream_spool_max_bytes: Annotated[int, Field(ge=1_000_000)] = 8_000_000_000
+    app_id: str = "live"
+    committer: Literal["thread", "process"] = "thread"
+    catalog_url: str | None = None
+    timezone: str = "Asia/Kolkata"
+
+    @field_validator("app_id")
+    @classmethod
+    def _app_id_is_a_file_name(cls, value: str) -> str:
+        if not _APP_ID.fullmatch(value):
+            raise ValueError("use 1 to 64 letters, digits, '-' or '_'")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_is_known(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ValueError, OSError) as error:
+            raise ValueError("not a time zone of the IANA database") from error
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, which wins over the file."""
+        del dotenv_settings, file_secret_settings
+        file = Path(os.environ.get(f"{PREFIX}CONFIG", DEFAULT_FILE))
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file))
+
+    @property
+    def lake(self) -> Lake:
+        """The folders these settings name."""
+        return Lake(
+            root=self.root,
+            raw_stream=self.raw_stream_root_dir or self.root / "raw_stream",
+            timezone=self.timezone,
+        )
+
+    @property
+    def catalog(self) -> str:
+        """SQLAlchemy URL of the catalog."""
+        return self.catalog_url or f"sqlite:///{(self.root / 'catalog.db').as_posix()}"
+
+
+def load_settings(**given: Any) -> Settings:
+    """Read the settings; arguments that are None count as not given.
+
+    Raises:
+        SettingsError: A value is not valid, or the file cannot be read; the message names the key.
+    """
+    try:
+        return Settings(**{key: value for key, value in given.items() if value is not None})
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in e['loc'])}: {e['msg'].removeprefix('Value error, ')} "
+            f"(got {e['input']!r})"
+            for e in error.errors()
+        )
+        raise SettingsError(problems) from error
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"the settings file cannot be read: {error}") from error

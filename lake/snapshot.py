@@ -1,0 +1,158 @@
+"""The files of a table at a version, and the DuckDB SQL that reads them.
+
+`read_parquet` over the list of active files runs at the speed of raw Parquet; the list comes from the
+log, so a snapshot never sees files of an unfinished commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+
+from lake.commit_log import version_at
+from lake.errors import DamagedTableError
+from lake.table import local_file, open_table
+
+_DUCKDB_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.large_string(): "VARCHAR",
+    pa.float64(): "DOUBLE",
+    pa.int64(): "BIGINT",
+    pa.int32(): "INTEGER",
+    pa.bool_(): "BOOLEAN",
+    pa.date32(): "DATE",
+    pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
+}
+_OUR_FILE_PARTS = 3  # part-<fingerprint of the columns>-<random>.parquet
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A table's state at one version.
+
+    Attributes:
+        table: Table name.
+        version: The version.
+        schema: Arrow schema at that version.
+        partition_by: Partition columns.
+        files: Absolute paths of the active files, in the order of their commits.
+        handle: The deltalake handle it was read with.
+    """
+
+    table: str
+    version: int
+    schema: pa.Schema
+    partition_by: tuple[str, ...]
+    files: tuple[Path, ...]
+    handle: DeltaTable
+
+    def select(self) -> str:
+        """A DuckDB SELECT of every row, with the columns in the order of the schema."""
+        return select_files(self.schema, self.partition_by, self.files)
+
+
+def read_snapshot(table_path: Path, at: int | datetime | None = None) -> Snapshot:
+    """The state at a version, at a moment (the last commit at or before it), or now.
+
+    Raises:
+        TableNotFoundError: No table there.
+        VersionNotFoundError: No such version, or none that old.
+        DamagedTableError: The table uses features that a plain Parquet reader would misread.
+    """
+    version = version_at(table_path, at) if isinstance(at, datetime) else at
+    handle = open_table(table_path, version)
+    features = set(handle.protocol().reader_features or ())
+    if misread := features & {"deletionVectors", "columnMapping"}:
+        raise DamagedTableError(
+            f"{table_path.name} uses {', '.join(sorted(misread))}, which strikelake does not write or read"
+        )
+    actions = pa.table(handle.get_add_actions(flatten=True))
+    times = actions.column("modification_time").to_pylist()
+    paths = actions.column("path").to_pylist()
+    ordered = [path for _, path in sorted(zip(times, paths, strict=True))]
+    return Snapshot(
+        table=table_path.name,
+        version=handle.version(),
+        schema=_plain(pa.schema(handle.schema().to_arrow())),
+        partition_by=tuple(handle.metadata().partition_columns),
+        files=tuple(local_file(table_path.resolve(), path) for path in ordered),
+        handle=handle,
+    )
+
+
+def select_files(schema: pa.Schema, partition_by: Sequence[str], files: Sequence[Path]) -> str:
+    """A DuckDB SELECT over Parquet files in hive folders, one scan for each set of equal columns."""
+    if not files:
+        nulls = ", ".join(f"NULL::{duckdb_type(f.type)} AS {quote(f.name)}" for f in schema)
+        return f"SELECT {nulls} WHERE false"
+    groups: dict[str, list[Path]] = {}
+    for file in files:
+        groups.setdefault(_columns_key(file), []).append(file)
+    types = ", ".join(f"{quote(n)}: {duckdb_type(schema.field(n).type)}" for n in partition_by)
+    scans = []
+    for group in groups.values():
+        present = set(_file_columns(group[0])) | set(partition_by)
+        columns = ", ".join(
+            quote(f.name) if f.name in present else f"NULL::{duckdb_type(f.type)} AS {quote(f.name)}"
+            for f in schema
+        )
+        names = ", ".join(literal(file.as_posix()) for file in group)
+        scans.append(
+            f"SELECT {columns} FROM read_parquet([{names}], hive_partitioning = true, "
+            f"hive_types = {{{types}}})"
+        )
+    return "\nUNION ALL\n".join(scans)
+
+
+def duckdb_type(kind: pa.DataType) -> str:
+    """DuckDB's name of a column type.
+
+    Raises:
+        DamagedTableError: A type that strikelake tables do not have.
+    """
+    try:
+        return _DUCKDB_TYPES[kind]
+    except KeyError:
+        raise DamagedTableError(f"a column of type {kind} cannot be read") from None
+
+
+def quote(name: str) -> str:
+    """A name as a SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Text as a SQL literal, for the places where DuckDB takes no parameter."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    """Without the view types deltalake reports."""
+    fields = []
+    for column in schema:
+        kind = pa.string() if pa.types.is_string_view(column.type) else column.type
+        fields.append(pa.field(column.name, kind))
+    return pa.schema(fields)
+
+
+def _columns_key(file: Path) -> str:
+    """Equal for files of equal columns; only files that others wrote (compaction) are opened."""
+    parts = file.stem.split("-")
+    if len(parts) == _OUR_FILE_PARTS and parts[0] == "part" and len(parts[1]) == 8:
+        return parts[1]
+    return ",".join(_file_columns(file))
+
+
+@lru_cache(maxsize=65_536)
+def _file_columns(file: Path) -> tuple[str, ...]:
+    try:
+        return tuple(pq.read_schema(file).names)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DamagedTableError(f"data file {file} cannot be read: {error}") from error

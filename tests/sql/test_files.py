@@ -1,0 +1,173 @@
+"""What holds for every file of sql/, whatever it asks."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, timedelta, timezone
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from lake.queries import QUERIES, Query, load_folder
+
+INDIA = timezone(timedelta(hours=5, minutes=30))
+TABLES = {"option_chain"}
+
+VIEWS = load_folder(QUERIES / "views", known=TABLES)
+CHECKS = load_folder(QUERIES / "checks", known=TABLES | {view.name for view in VIEWS})
+ALL = [*VIEWS, *CHECKS]
+each_query = pytest.mark.parametrize("query", ALL, ids=lambda query: query.name)
+each_view = pytest.mark.parametrize("query", VIEWS, ids=lambda query: query.name)
+
+Rows = list[dict[str, Any]]
+Session = Callable[..., duckdb.DuckDBPyConnection]
+Fetch = Callable[[duckdb.DuckDBPyConnection, str], Rows]
+
+TIME_ZONES = ("Asia/Kolkata", "UTC", "America/New_York", "Pacific/Chatham")
+
+
+def seeded_rows() -> Rows:
+    """Two symbols, two expiries, a midnight of UTC and one of India within reach; one check offends each."""
+    rows: Rows = []
+    opening = datetime(2026, 1, 30, 9, 15, tzinfo=INDIA)
+    for symbol, spot in (("NIFTY", 25010.0), ("BANKNIFTY", 59030.0)):
+        for minute, expiry, steps in product((0, 4, 8, 200, 375), (3, 10), range(-14, 15)):
+            for option_type in ("CE", "PE"):
+                rows.append(
+                    {
+                        "symbol": symbol,
+                        "event_time": opening + timedelta(minutes=minute),
+                        "expiry": date(2026, 2, expiry),
+                        "strike": spot // 100 * 100 + steps * 100.0,
+                        "option_type": option_type,
+                        "underlying_price": spot + minute,
+                        "oi": 65 * (1000 + minute * steps**2),
+                        "volume": 650 * minute,
+                        "ltp": 100.0,
+                        "iv": 0.12 + (0.0005 if option_type == "PE" else 0.0003) * abs(steps),
+                        "batch_id": f"batch-{minute}",
+                    }
+                )
+    last = rows[-1]
+    rows.append({**last, "received_time": last["event_time"] + timedelta(seconds=30)})
+    rows.append({**last, "event_time": last["event_time"] + timedelta(minutes=1), "volume": 0})
+    rows.append({**last, "event_time": opening + timedelta(hours=15), "date": date(2026, 1, 30)})
+    rows.append({**last, "event_time": opening, "strike": 1.0, "batch_id": ""})
+    return rows
+
+
+@pytest.fixture(scope="module")
+def empty(session: Session) -> duckdb.DuckDBPyConnection:
+    return session([])
+
+
+@pytest.fixture(scope="module")
+def seeded(session: Session) -> Mapping[str, duckdb.DuckDBPyConnection]:
+    """The same rows in sessions of several time zones."""
+    return {time_zone: session(seeded_rows(), time_zone=time_zone) for time_zone in TIME_ZONES}
+
+
+def test_there_are_views_and_checks() -> None:
+    assert {"latest_chain", "pcr_5m", "oi_change", "max_pain", "atm_iv_skew", "underlying_ohlc_5m"} <= {
+        view.name for view in VIEWS
+    }
+    assert len(CHECKS) >= 2
+
+
+def test_every_sql_file_is_in_a_folder_that_is_loaded() -> None:
+    assert sorted(query.path for query in ALL) == sorted(
+        path for folder in ("views", "checks") for path in (QUERIES / folder).rglob("*.sql")
+    )
+
+
+def test_sql_holds_no_python() -> None:
+    assert QUERIES.is_dir()
+    assert list(QUERIES.rglob("*.py")) == []
+
+
+def tables_named(sql: str) -> set[str]:
+    """Tables and views in FROM and JOIN, by DuckDB's own parser; names of WITH are none of them."""
+    (tree,) = duckdb.connect().execute("SELECT json_serialize_sql($sql)", {"sql": sql}).fetchone() or ("",)
+    named: set[str] = set()
+    local: set[str] = set()
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            if node.get("type") == "BASE_TABLE":
+                named.add(node["table_name"])
+            if "cte_map" in node:
+                local.update(entry["key"] for entry in node["cte_map"]["map"])
+            node = list(node.values())
+        if isinstance(node, list):
+            for each in node:
+                walk(each)
+
+    parsed = json.loads(tree)
+    assert not parsed["error"], parsed
+    walk(parsed)
+    return named - local
+
+
+@each_query
+def test_the_header_reads_what_the_statement_reads(query: Query) -> None:
+    assert set(query.reads) == tables_named(query.sql)
+
+
+@each_query
+def test_the_header_declares_the_parameters_of_the_statement(query: Query) -> None:
+    without_comments = re.sub(r"--[^\n]*", "", query.sql)
+    assert set(query.parameters) == set(re.findall(r"\$(\w+)", without_comments))
+
+
+@each_query
+def test_the_query_keeps_to_what_other_engines_understand(query: Query) -> None:
+    without_comments = re.sub(r"--[^\n]*", "", query.sql)
+    assert not re.search(r"time_bucket|ASOF\s+JOIN|GROUP\s+BY\s+ALL|\bPIVOT\b|\blist\s*\(", without_comments, re.I)
+
+
+@each_query
+def test_the_query_runs_on_an_empty_lake(empty: duckdb.DuckDBPyConnection, query: Query) -> None:
+    assert empty.sql(query.sql).fetchall() == []
+
+
+@each_query
+def test_the_query_finds_something_in_a_seeded_lake_and_keeps_its_grain(
+    seeded: Mapping[str, duckdb.DuckDBPyConnection], fetch: Fetch, query: Query
+) -> None:
+    rows = fetch(seeded["Asia/Kolkata"], query.sql)
+    assert rows, f"{query.name} found nothing"
+    grain = [word for word in re.findall(r"\w+", query.grain) if word in rows[0]]
+    assert grain
+    assert len({tuple(row[column] for column in grain) for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize("time_zone", [zone for zone in TIME_ZONES if zone != "Asia/Kolkata"])
+@each_query
+def test_the_time_zone_of_the_session_changes_no_result(
+    seeded: Mapping[str, duckdb.DuckDBPyConnection], fetch: Fetch, query: Query, time_zone: str
+) -> None:
+    def result(time_zone: str) -> list[str]:
+        return sorted(map(repr, fetch(seeded[time_zone], query.sql)))
+
+    assert result(time_zone) == result("Asia/Kolkata") != []
+
+
+@each_view
+def test_every_view_tells_its_exchange_and_date_so_that_conditions_prune(
+    empty: duckdb.DuckDBPyConnection, query: Query
+) -> None:
+    columns = empty.sql(f"FROM {query.name}").columns
+    assert {"date", "exchange"} <= set(columns)
+    assert len(columns) == len(set(columns))
+
+
+@pytest.mark.parametrize("path", sorted(QUERIES.rglob("*.sql")), ids=lambda path: path.stem)
+def test_lines_fit_the_line_length_of_the_project(path: Path) -> None:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        assert len(line) <= 110, f"{path.name}:{number}"
+        assert line == line.rstrip(), f"{path.name}:{number}"
