@@ -46,7 +46,6 @@ class Contract:
         columns: In stored order; `date` and `exchange` first, `batch_id` last.
         statistics: Columns whose minimum and maximum each file keeps, for pruning.
         dictionary: Columns of few distinct values.
-        sort_by: Order of rows within a file.
         widens: True if rows may bring new float64 columns.
     """
 
@@ -56,7 +55,6 @@ class Contract:
     columns: tuple[Column, ...]
     statistics: tuple[str, ...]
     dictionary: tuple[str, ...]
-    sort_by: tuple[str, ...]
     widens: bool = False
     partition_by: tuple[str, ...] = field(default=("date", "exchange"))
 
@@ -74,7 +72,6 @@ class Contract:
             partition_by=self.partition_by,
             statistics=self.statistics,
             dictionary=self.dictionary,
-            sort_by=self.sort_by,
         )
 
 
@@ -124,7 +121,6 @@ OPTION_CHAIN = Contract(
     statistics=("event_time", "received_time", "symbol", "expiry", "strike"),
     dictionary=("symbol", "expiry", "strike", "option_type", "source", "batch_id", "lot_size", "dq_flags",
                 "underlying_price", "vix", "atm_strike", "pcr", "event_time", "received_time"),
-    sort_by=("symbol", "event_time", "expiry", "option_type", "strike"),
 )
 
 ML_FEATURES = Contract(
@@ -138,7 +134,6 @@ ML_FEATURES = Contract(
     ),
     statistics=("event_time", "received_time", "symbol"),
     dictionary=("symbol", "source", "batch_id"),
-    sort_by=("symbol", "event_time"),
     widens=True,
 )
 
@@ -159,7 +154,6 @@ QUARANTINE = Contract(
     ),
     statistics=("received_time",),
     dictionary=("table", "reason", "source", "batch_id"),
-    sort_by=("received_time",),
 )
 
 CONTRACTS: dict[str, Contract] = {c.table: c for c in (OPTION_CHAIN, ML_FEATURES, QUARANTINE)}

@@ -134,6 +134,7 @@ class Committer:
                 "seq_first": waiting.first,
                 "seq_last": waiting.last,
             },
+            handle=handle,
         )
         self._mirror(result)
         rows = self._spool.clear(table, waiting.last)

@@ -29,7 +29,7 @@ class Reject:
     table: str = CHAIN_TABLE
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class ChainUpdate:
     """One update of one symbol's option chain, as handed over; nothing in it is converted yet.
 

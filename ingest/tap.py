@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 QUEUE_FULL = "queue_full"
+SPOOL_FULL = "spool_full"
 COPY_FAILED = "copy_failed"
+CLOSED = "closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +75,16 @@ class StreamTap:
         """
         self.settings = settings
         self.copy = copy
-        self._queue: deque[ChainUpdate] = deque()
+        self._queue: deque[ChainUpdate | tuple[Any, ...]] = deque()
         self._limit = settings.raw_stream_queue_size
         # Taken by callers that drop something, and by the drain for the time of swapping one dict.
         self._drop_lock = threading.Lock()
         self._drops: dict[tuple[str, str, str], int] = {}
-        self._offered = 0
+        self._taken = 0
         self._dropped_updates: dict[str, int] = {}
         self._spooled_updates = 0
         self._accepting = True
+        self._straight = not copy
         self._closed = threading.Event()
         self._workers: Any = None
         if start:
@@ -122,44 +125,40 @@ class StreamTap:
             still be dropped later, as the oldest of a full queue.
         """
         try:
-            update = ChainUpdate(
-                exchange=exchange,
-                symbol=symbol,
-                event_time=event_time,
-                received_ns=time.time_ns(),
-                calls=calls,
-                puts=puts,
-                expiry=expiry,
-                features=features,
-                context=context,
-                source=source,
-            )
-            return self.put(update)
+            # A tuple in the order of ChainUpdate's fields: the cheapest thing that holds references.
+            offered = (
+                exchange, symbol, event_time, time.time_ns(), calls, puts, expiry, features, context, source
+            )  # fmt: skip
+            if not self._straight:
+                return self.put(ChainUpdate(*offered))
+            queue = self._queue
+            queue.append(offered)
+            if len(queue) > self._limit:
+                self._drop_oldest()
         except Exception:
             logger.exception("update was not taken", extra={"action": "offer"})
             return False
+        return True
 
     def put(self, update: ChainUpdate) -> bool:
         """`offer` for an update that is made already; never waits, never raises."""
-        self._offered += 1
-        if not self._accepting:
-            self._count_drop(update, "closed")
-            return False
-        if self.copy:
-            try:
-                update = copying.deepcopy(update)
-            except Exception:
-                logger.exception("update cannot be copied", extra={"action": "offer"})
-                self._count_drop(update, COPY_FAILED)
+        try:
+            if not self._accepting:
+                self._count_drop(update, CLOSED)
                 return False
-        queue = self._queue
-        queue.append(update)
-        if len(queue) > self._limit:
-            try:
-                oldest = queue.popleft()
-            except IndexError:  # the drain was faster
-                return True
-            self._count_drop(oldest, QUEUE_FULL)
+            if self.copy:
+                try:
+                    update = copying.deepcopy(update)
+                except Exception:
+                    logger.exception("update cannot be copied", extra={"action": "offer"})
+                    self._count_drop(update, COPY_FAILED)
+                    return False
+            self._queue.append(update)
+            if len(self._queue) > self._limit:
+                self._drop_oldest()
+        except Exception:
+            logger.exception("update was not taken", extra={"action": "offer"})
+            return False
         return True
 
     def start(self) -> None:
@@ -191,7 +190,7 @@ class StreamTap:
         """
         if self._closed.is_set():
             return True
-        self._accepting = False
+        self._accepting = self._straight = False
         self._closed.set()
         done = True
         if self._workers is not None:
@@ -203,7 +202,10 @@ class StreamTap:
         """What happened so far."""
         with self._drop_lock:
             dropped = dict(self._dropped_updates)
-        return TapStats(self._offered, len(self._queue), self._spooled_updates, dropped)
+        queued, taken = len(self._queue), self._taken
+        # What the drain gave up after taking it is in `dropped` as well: count it once.
+        before = sum(n for reason, n in dropped.items() if reason != SPOOL_FULL)
+        return TapStats(taken + queued + before, queued, self._spooled_updates, dropped)
 
     @property
     def spool_path(self) -> Path:
@@ -215,9 +217,10 @@ class StreamTap:
         taken: list[ChainUpdate] = []
         while len(taken) < limit:
             try:
-                taken.append(self._queue.popleft())
+                taken.append(_as_update(self._queue.popleft()))
             except IndexError:
                 break
+        self._taken += len(taken)
         return taken
 
     def take_drops(self) -> dict[tuple[str, str, str], int]:
@@ -238,5 +241,16 @@ class StreamTap:
                 key = (table, exchange, reason)
                 self._drops[key] = self._drops.get(key, 0) + count
 
+    def _drop_oldest(self) -> None:
+        try:
+            oldest = self._queue.popleft()
+        except IndexError:  # the drain was faster
+            return
+        self._count_drop(_as_update(oldest), QUEUE_FULL)
+
     def _count_drop(self, update: ChainUpdate, reason: str) -> None:
         self.count_lost(1, rows_offered(update), reason)
+
+
+def _as_update(item: ChainUpdate | tuple[Any, ...]) -> ChainUpdate:
+    return item if isinstance(item, ChainUpdate) else ChainUpdate(*item)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from catalog.reference import ReferenceData
 from ingest.committer import Committer
 from ingest.convert import Converted, convert
+from ingest.tap import SPOOL_FULL
 from lake.errors import StrikelakeError
 from lake.process_lock import ProcessLock
 from lake.spool import Spool
@@ -26,7 +27,6 @@ DRAIN_UPDATES = 64
 _PAUSE_S = 0.000_05  # long enough that a waiting thread of the app surely gets the interpreter
 _RETRY_S = 1.0
 _WARN_EVERY_S = 10.0
-_SPOOL_FULL = "spool_full"
 
 
 class TapWorkers:
@@ -143,8 +143,8 @@ class TapWorkers:
             return
         updates, converted, drops = self._unsaved
         if self._spool.used_bytes() > self._settings.raw_stream_spool_max_bytes:
-            self._tap.count_lost(updates, {}, _SPOOL_FULL)
-            given_up = {(table, group, _SPOOL_FULL): rows for (table, group), rows in converted.offered.items()}
+            self._tap.count_lost(updates, {}, SPOOL_FULL)
+            given_up = {(table, group, SPOOL_FULL): rows for (table, group), rows in converted.offered.items()}
             self._spool.put([], offered=_with_drops(converted.offered, drops), dropped={**drops, **given_up})
         else:
             self._spool.put(

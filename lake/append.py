@@ -50,6 +50,7 @@ def append(
     stream: str,
     sequence: int,
     metadata: Mapping[str, Any],
+    handle: DeltaTable | None = None,
 ) -> Commit | None:
     """Append one micro-batch as one commit; None if that sequence is already committed.
 
@@ -62,6 +63,7 @@ def append(
         stream: Identity of the writer's stream in Delta's txn action.
         sequence: Increases within the stream.
         metadata: Kept in the commit, JSON-serialisable; files and digests are added to it.
+        handle: A handle opened just now, if the caller has one; it is of no use afterwards.
 
     Returns:
         The commit as it stands in the log, synced to disk.
@@ -73,7 +75,7 @@ def append(
         DamagedTableError: The table cannot be read.
         OSError: The disk is full or failed; nothing was committed.
     """
-    handle = open_table(table_path)
+    handle = handle or open_table(table_path)
     committed = handle.transaction_version(stream)
     if committed is not None and committed >= sequence:
         return None
@@ -192,9 +194,11 @@ def _discard(table_path: Path, files: list[DataFile]) -> None:
 
 def _partitions(batch: pa.Table, columns: tuple[str, ...]) -> list[tuple[dict[str, str], pa.Table]]:
     """The rows of each partition, sorted by partition value."""
+    distinct = [batch.column(name).unique() for name in columns]
+    if all(len(values) == 1 for values in distinct):
+        only = zip(columns, distinct, strict=True)
+        return [({name: str(values[0].as_py()) for name, values in only}, batch)]
     keys = batch.select(list(columns)).group_by(list(columns)).aggregate([]).to_pylist()
-    if len(keys) == 1:
-        return [({name: str(keys[0][name]) for name in columns}, batch)]
     parts = []
     for key in sorted(keys, key=lambda k: tuple(str(k[name]) for name in columns)):
         mask = None

@@ -48,13 +48,11 @@ def write_data_file(table_path: Path, spec: TableSpec, partition: dict[str, str]
         table_path: Folder of the table.
         spec: Layout of the table.
         partition: Value of every partition column, as text.
-        rows: Without the partition columns.
+        rows: Without the partition columns; they are written in the order they have.
 
     Raises:
         OSError: The disk is full or failed; no file is left.
     """
-    sort_by = [(name, "ascending") for name in spec.sort_by if name in rows.column_names]
-    rows = rows.sort_by(sort_by) if sort_by else rows
     dictionary = [name for name in spec.dictionary if name in rows.column_names]
     # Prices and features are noise to a dictionary; splitting their bytes lets zstd see the exponents.
     split = {

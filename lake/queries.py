@@ -206,9 +206,13 @@ def _check_parameters(header: _Header, used: set[str], path: Path) -> None:
     declared = set(header.parameters)
     says_none = header.once.get("parameters")
     if says_none is None and not declared:
-        raise QueryError(f"{path}: the header has neither '-- parameters: none' nor '-- parameter $name: ...'")
+        raise QueryError(
+            f"{path}: the header has neither '-- parameters: none' nor '-- parameter $name: ...'"
+        )
     if says_none is not None and (says_none != "none" or declared):
-        raise QueryError(f"{path}: '-- parameters:' takes 'none' only; declare each as '-- parameter $name: ...'")
+        raise QueryError(
+            f"{path}: '-- parameters:' takes 'none' only; declare each as '-- parameter $name: ...'"
+        )
     if used != declared:
         differing = ", ".join(f"${name}" for name in sorted(used ^ declared))
         raise QueryError(f"{path}: header and statement differ in the parameters {differing}")

@@ -30,7 +30,6 @@ class TableSpec:
         partition_by: Partition columns, outermost first.
         statistics: Columns whose minimum and maximum go into the Delta log.
         dictionary: Columns of few distinct values, written with a Parquet dictionary.
-        sort_by: Order of rows within a file.
         area: `raw_stream` or `derived`, the folder the table lives in.
     """
 
@@ -39,7 +38,6 @@ class TableSpec:
     partition_by: tuple[str, ...]
     statistics: tuple[str, ...]
     dictionary: tuple[str, ...]
-    sort_by: tuple[str, ...]
     area: str = "raw_stream"
 
 

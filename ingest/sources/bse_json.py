@@ -15,11 +15,11 @@ from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate
 from ingest.sources import json_document
 from ingest.sources.base import FileReject, identity_of
-from ingest.sources.chain import Chain, Occurrences
+from ingest.sources.chain import Chain
 from ingest.sources.json_document import Document, RepeatedNames
 from ingest.sources.recorded_file import NotARecordingError, rejecting, report_unknown_names
 from ingest.sources.values import Unit, named_month_date, named_month_time, shown
-from ingest.sources.wire_format import OPTION_TYPES, Field, WireFormat, bind
+from ingest.sources.wire_format import OPTION_TYPES, BoundField, Field, OptionType, WireFormat, bind
 
 _UNDERLYING: Final = Field("underlying_price", Unit.RUPEES, ("UlaValue",))
 
@@ -100,7 +100,7 @@ def _chains(path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | File
     default_symbol = _first_symbol(rows)
 
     groups: dict[str, _Group] = {}
-    names: set[str] = set()
+    layouts: dict[tuple[str, ...], list[tuple[OptionType, tuple[BoundField, ...]]]] = {}
     for row in rows:
         symbol = _text(row, WIRE.symbol_names[:1]) or default_symbol
         key = json_document.canonical(symbol)
@@ -109,10 +109,11 @@ def _chains(path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | File
         group = groups[key]
         group.raw.append(row)
         if isinstance(row, dict) and not isinstance(row, RepeatedNames):
-            names.update(row)
+            layout = tuple(row)
+            if layout not in layouts:
+                layouts[layout] = [(each, bind(WIRE.fields(each), layout)) for each in OPTION_TYPES]
             strike, expiry = _text(row, WIRE.strike_names), _text(row, WIRE.expiry_names)
-            for option_type in OPTION_TYPES:
-                fields = bind(WIRE.fields(option_type), row)
+            for option_type, fields in layouts[layout]:
                 group.chain.add(option_type, row, fields, strike=strike, expiry=expiry)
         elif isinstance(row, RepeatedNames):
             pairs = {"repeated_names": row.pairs}
@@ -120,12 +121,11 @@ def _chains(path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | File
                 group.chain.reject(option_type, "repeated_names", "a name occurs twice in the row", pairs)
         else:
             group.chain.reject(None, "bad_leg", f"{shown(row)} is no row of a chain", row)
-    report_unknown_names(WIRE, path, names)
+    report_unknown_names(WIRE, path, {name for layout in layouts for name in layout})
 
-    occurrences = Occurrences()
     for key, group in groups.items():
         identity = identity_of(WIRE.source, key, json_document.canonical([event_time, group.raw]))
-        yield group.chain.finish(occurrences.identity(identity))
+        yield group.chain.finish(identity)
     document.check()
 
 

@@ -66,19 +66,26 @@ _NEEDED: Final = (
 )
 
 
+_Key = tuple[str, str, str]
+"""Time, symbol and expiry as they stand in a row."""
+
+
 @dataclass(slots=True)
 class _Group:
     """The rows of one poll of one symbol and expiry, and their raw form for the identity."""
 
+    key: _Key
     chain: Chain
     raw: list[str] = field(default_factory=list)
-
-
-_Key = tuple[str, str, str]
+    strikes: set[str] = field(default_factory=set)
 
 
 class KitePoll:
-    """Reads one `ChainUpdate` per poll, symbol and expiry of a file."""
+    """Reads one `ChainUpdate` per poll, symbol and expiry of a file.
+
+    A strike that comes again begins the same chain once more: a file to which its own rows were
+    appended holds the chain twice, and the first of the two is still the one that was there before.
+    """
 
     name = WIRE.source
     suffixes = WIRE.suffixes
@@ -107,7 +114,8 @@ class _Poll:
             for names in (WIRE.time_names, WIRE.symbol_names, WIRE.expiry_names, WIRE.strike_names)
         )
         self._sides = [(option_type, bind(WIRE.fields(option_type), header)) for option_type in OPTION_TYPES]
-        self._groups: dict[_Key, _Group] = {}
+        self._groups: list[_Group] = []
+        self._current: dict[_Key, _Group] = {}
 
     def chains(self) -> Iterator[ChainUpdate]:
         key: _Key = ("", "", "")
@@ -124,7 +132,8 @@ class _Poll:
                 self._add(key, row, early)
                 early = []
         except NotARecordingError:
-            self._groups.pop(key, None)
+            incomplete = self._current.get(key)
+            self._groups = [group for group in self._groups if group is not incomplete]
             yield from self._finished()
             raise
         for row in early:
@@ -133,11 +142,15 @@ class _Poll:
         self._lines.check()
 
     def _add(self, key: _Key, row: Row, early: list[Row]) -> None:
-        group = self._groups.get(key)
-        if group is None:
+        group = self._current.get(key)
+        strike = row.fields[self._strike] if row.fault is None else None
+        if group is None or strike in group.strikes:
             time_text, symbol, _ = key
-            chain = Chain(WIRE, self._reference, symbol=symbol, event_time=time_text)
-            group = self._groups[key] = _Group(chain)
+            group = _Group(key, Chain(WIRE, self._reference, symbol=symbol, event_time=time_text))
+            self._current[key] = group
+            self._groups.append(group)
+        if strike is not None:
+            group.strikes.add(strike)
         for each in (*early, row):
             group.raw.append(each.text)
             fields = each.fields
@@ -151,7 +164,8 @@ class _Poll:
 
     def _finished(self) -> Iterator[ChainUpdate]:
         occurrences = Occurrences()
-        for (time_text, symbol, expiry), group in self._groups.items():
+        for group in self._groups:
+            time_text, symbol, expiry = group.key
             identity = identity_of(
                 WIRE.source, symbol, time_text, expiry, self._table.header_text, *group.raw
             )

@@ -16,7 +16,7 @@ from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate
 from ingest.sources import json_document
 from ingest.sources.base import FileReject, identity_of
-from ingest.sources.chain import Chain, Occurrences
+from ingest.sources.chain import Chain
 from ingest.sources.json_document import Document, RepeatedNames
 from ingest.sources.recorded_file import NotARecordingError, file_reject, rejecting, report_unknown_names
 from ingest.sources.values import BadValueError, Unit, named_month_time, nse_date, price, shown
@@ -135,11 +135,10 @@ def _chains(path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | File
                 group.chain.reject(option_type, "bad_leg", f"{shown(leg)} is no leg of a chain", leg)
     report_unknown_names(WIRE, path, names)
 
-    occurrences = Occurrences()
     for key, group in groups.items():
         content = [event_time, answer.get("underlyingValue"), group.raw]
         identity = identity_of(WIRE.source, key, json_document.canonical(content))
-        yield group.chain.finish(occurrences.identity(identity))
+        yield group.chain.finish(identity)
     if bad_underlying is not None:
         detail = f"underlyingValue of the chain: {bad_underlying.detail}"
         yield file_reject(WIRE, path, bad_underlying.reason, detail, part="underlyingValue")
@@ -151,9 +150,7 @@ def _answer(root: Any) -> dict[str, Any]:
     answer = root.get("records", root) if isinstance(root, dict) else None
     rows = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(answer, dict) or not isinstance(rows, list):
-        what = f"an object of {', '.join(map(shown, sorted(root)[:10])) or 'nothing'}"
-        if not isinstance(root, dict):
-            what = f"a {type(root).__name__}"
+        what = f"an object of {shown(sorted(root))}" if isinstance(root, dict) else f"a {type(root).__name__}"
         raise NotARecordingError("unknown_shape", f"{what}, not a chain with records.data or data")
     if not rows:
         raise NotARecordingError("no_legs", "the chain has no rows")

@@ -68,10 +68,15 @@ _NEEDED: Final = (
     (_OPTION_TYPE_NAME,),
     *(spec.names for spec in _FIELDS),
 )
+_LEG_KEY: Final = (*WIRE.symbol_names, *WIRE.expiry_names, _OPTION_TYPE_NAME, *WIRE.strike_names)
 
 
 class NseLiveCsv:
-    """Reads one `ChainUpdate` per poll and symbol, holding one poll in memory."""
+    """Reads one `ChainUpdate` per poll and symbol, holding one poll in memory.
+
+    A leg that comes again begins the same poll once more: a file to which its own rows were appended
+    holds the poll twice, and the first of the two is still the one that was there before.
+    """
 
     name = WIRE.source
     suffixes = WIRE.suffixes
@@ -89,13 +94,17 @@ def _chains(path: Path, reference: ReferenceData) -> Iterator[ChainUpdate]:
         occurrences = Occurrences()
         poll: list[Row] = []
         poll_time: str | None = None
+        legs: set[tuple[str, ...]] = set()
         for row in table.rows():
             # A damaged row belongs to the poll it stands in.
-            if row.fault is None and row.fields[time_name] != poll_time:
-                if poll_time is not None:
-                    yield from _finished(poll, poll_time, table, reference, occurrences)
-                    poll = []
-                poll_time = row.fields[time_name]
+            if row.fault is None:
+                leg = tuple(row.fields[name] for name in _LEG_KEY)
+                if row.fields[time_name] != poll_time or leg in legs:
+                    if poll_time is not None:
+                        yield from _finished(poll, poll_time, table, reference, occurrences)
+                        poll, legs = [], set()
+                    poll_time = row.fields[time_name]
+                legs.add(leg)
             poll.append(row)
         yield from _finished(poll, poll_time or "", table, reference, occurrences)
         lines.check()
@@ -150,4 +159,4 @@ def _symbol(leg: dict[str, str]) -> str:
     """Return the underlying in `contract`, which is written `NIFTY 16-Jun-2026`."""
     (symbol_name,) = WIRE.symbol_names
     symbol, _, last = leg[symbol_name].strip().rpartition(" ")
-    return symbol if symbol and WIRE.expiry(last) is not None else leg[symbol_name]
+    return leg[symbol_name] if WIRE.expiry(last) is None else symbol

@@ -72,7 +72,9 @@ def test_parameters_cannot_be_changed_after_loading(write_query: WriteQuery) -> 
 
 
 @pytest.mark.parametrize("key", ["purpose", "reads", "parameters", "grain", "units"])
-def test_a_missing_header_field_is_an_error_that_names_file_and_field(write_query: WriteQuery, key: str) -> None:
+def test_a_missing_header_field_is_an_error_that_names_file_and_field(
+    write_query: WriteQuery, key: str
+) -> None:
     path = write_query("broken", **{key: None})
     with pytest.raises(QueryError, match=rf"broken\.sql.*-- {key}"):
         load_query(path)

@@ -183,7 +183,9 @@ def ratio(puts: float | None, calls: float | None) -> float | None:
     return puts / calls if calls and puts is not None else None
 
 
-def test_every_leg_of_the_recording_is_in_the_table_the_views_read(recording: Recording, fetch: Fetch) -> None:
+def test_every_leg_of_the_recording_is_in_the_table_the_views_read(
+    recording: Recording, fetch: Fetch
+) -> None:
     legs = sum(len(strike.oi) for chain in recording.chains.values() for strike in chain.values())
     assert legs == recording.rows
     counted = fetch(recording.connection, "SELECT count(*) AS legs FROM chain_legs")
@@ -270,7 +272,9 @@ def test_change_of_open_interest_is_that_since_the_last_chain_long_enough_ago(
     assert (known > 0) == some_are_known
 
 
-def test_candles_of_the_underlying_are_those_of_a_dynamic_group_by(recording: Recording, fetch: Fetch) -> None:
+def test_candles_of_the_underlying_are_those_of_a_dynamic_group_by(
+    recording: Recording, fetch: Fetch
+) -> None:
     prices = {
         (key.symbol, key.event_time): strike.spot
         for key, chain in recording.chains.items()
@@ -279,7 +283,10 @@ def test_candles_of_the_underlying_are_those_of_a_dynamic_group_by(recording: Re
     }
     candles = (
         pl.DataFrame(
-            [(symbol, when.astimezone(INDIA).replace(tzinfo=None), spot) for (symbol, when), spot in prices.items()],
+            [
+                (symbol, when.astimezone(INDIA).replace(tzinfo=None), spot)
+                for (symbol, when), spot in prices.items()
+            ],
             schema={"symbol": pl.String, "local": pl.Datetime("us"), "spot": pl.Float64},
             orient="row",
         )
@@ -400,7 +407,9 @@ def test_quality_of_a_batch_is_what_its_file_holds(kite: Recording, fetch: Fetch
         assert (row["max_gap_s"], row["median_gap_s"]) == (gap_s, gap_s)
 
 
-def test_falls_of_volume_are_those_a_walk_through_every_contract_meets(recording: Recording, fetch: Fetch) -> None:
+def test_falls_of_volume_are_those_a_walk_through_every_contract_meets(
+    recording: Recording, fetch: Fetch
+) -> None:
     expected = set()
     last: dict[tuple[str, date, date, float, str], float] = {}
     for key in sorted(recording.chains, key=lambda key: key.event_time):

@@ -82,10 +82,15 @@ def read(reference: ReferenceData, tmp_path: Path) -> Read:
     return read_all
 
 
-def content(path: Path) -> str:
-    """The text of a sample or recording, read without any code of ours."""
+def _text_of(path: Path) -> str:
     data = path.read_bytes()
     return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
+
+
+@pytest.fixture(scope="session")
+def text_of() -> Callable[[Path], str]:
+    """Reads the text of a sample or recording without any code of ours."""
+    return _text_of
 
 
 class Specimen(ABC):
@@ -131,7 +136,7 @@ class JsonSpecimen(Specimen):
     without_rows_reason = "no_legs"
 
     def document(self) -> Any:
-        return json.loads(content(SAMPLES / self.path))
+        return json.loads(_text_of(SAMPLES / self.path))
 
     def good(self) -> bytes:
         return json.dumps(self.document()).encode()
@@ -205,7 +210,8 @@ class NseV1Specimen(NseSpecimen):
     )
 
     def rows(self, document: Any) -> list[dict[str, Any]]:
-        return document["records"]["data"]
+        rows: list[dict[str, Any]] = document["records"]["data"]
+        return rows
 
 
 class NseV3Specimen(NseSpecimen):
@@ -224,7 +230,8 @@ class NseV3Specimen(NseSpecimen):
     )
 
     def rows(self, document: Any) -> list[dict[str, Any]]:
-        return document["data"]
+        rows: list[dict[str, Any]] = document["data"]
+        return rows
 
 
 class BseSpecimen(JsonSpecimen):
@@ -248,7 +255,8 @@ class BseSpecimen(JsonSpecimen):
     )
 
     def rows(self, document: Any) -> list[dict[str, Any]]:
-        return document["Table"]
+        rows: list[dict[str, Any]] = document["Table"]
+        return rows
 
     legs = rows
 
@@ -275,12 +283,14 @@ class CsvSpecimen(Specimen):
     without_rows_reason = "header_only"
 
     def good(self) -> bytes:
-        return content(SAMPLES / self.path).encode()
+        return _text_of(SAMPLES / self.path).encode()
 
     def rows(self) -> list[dict[str, str]]:
         return list(csv.DictReader(io.StringIO(self.good().decode())))
 
-    def dump(self, rows: list[dict[str, Any]], *, line_end: str = "\n", quoting: Any = csv.QUOTE_MINIMAL) -> bytes:
+    def dump(
+        self, rows: list[dict[str, Any]], *, line_end: str = "\n", quoting: Any = csv.QUOTE_MINIMAL
+    ) -> bytes:
         out = io.StringIO()
         header = list(rows[0])
         writer = csv.DictWriter(out, header, lineterminator=line_end, quoting=quoting)

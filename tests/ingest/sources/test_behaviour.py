@@ -13,17 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from catalog.lots import LotSizes
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate
 from ingest.sources import ADAPTERS
 from ingest.sources.base import FileReject
-
-
-class NoLots:
-    """Knows no lot size."""
-
-    def lot_size(self, exchange: str, symbol: str, day: Any) -> int | None:
-        return None
 
 
 def test_every_leg_of_a_good_file_becomes_one_mapping(specimen: Any, read: Any) -> None:
@@ -129,7 +123,7 @@ def test_a_time_that_is_none_rejects_every_leg(specimen: Any, read: Any) -> None
 def test_without_a_lot_size_only_formats_in_units_are_read(
     specimen: Any, read: Any, reference: ReferenceData
 ) -> None:
-    unknowing: Any = ReferenceData(calendar=reference.calendar, lots=NoLots())  # type: ignore[arg-type]
+    unknowing = ReferenceData(calendar=reference.calendar, lots=LotSizes({}))
     reading = read(specimen.source, specimen.good(), using=unknowing)
     if specimen.source == "kite-poll":
         assert len(reading.legs) == specimen.leg_count()
@@ -203,9 +197,7 @@ def test_the_same_reject_of_a_file_has_the_same_identity(specimen: Any, read: An
     assert first.identity != other.identity
 
 
-def test_a_broken_gzip_file_gives_the_chains_before_the_break_and_a_reject(
-    specimen: Any, read: Any
-) -> None:
+def test_a_broken_gzip_file_gives_the_chains_before_the_break_and_a_reject(specimen: Any, read: Any) -> None:
     whole = read(specimen.source, specimen.good())
     packed = gzip.compress(specimen.good())
     for keep in (12, len(packed) // 2, len(packed) - 9):
@@ -219,12 +211,11 @@ def test_a_broken_gzip_file_gives_the_chains_before_the_break_and_a_reject(
 
 
 def test_bytes_that_are_no_text_are_noted_and_lose_no_leg(specimen: Any, read: Any) -> None:
-    for value in ("\ud800", "x\ud800"):
-        content = specimen.with_value(specimen.number_fields[0], "MARK" + value[:-1])
-        reading = read(specimen.source, content.replace(b"MARK", b"\xff\xfe"))
-        assert reading.file_reasons == ["undecodable"]
-        assert reading.accounted == specimen.leg_count()
-        assert reading.rejects
+    marked = specimen.with_value(specimen.number_fields[0], "MARK")
+    reading = read(specimen.source, marked.replace(b"MARK", b"\xff\xfe"))
+    assert reading.file_reasons == ["undecodable"]
+    assert reading.accounted == specimen.leg_count()
+    assert 1 <= len(reading.rejects) <= 2
 
 
 def test_a_truncated_file_never_raises_and_invents_no_leg(specimen: Any, read: Any) -> None:
@@ -244,10 +235,11 @@ def _spoil(content: bytes, seed: int, flips: int) -> bytes:
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 2**32), flips=st.integers(1, 6), packed=st.booleans())
+@given(damage=st.tuples(st.integers(0, 2**32), st.integers(1, 6), st.booleans()))
 def test_random_damage_never_raises(
-    specimen: Any, seed: int, flips: int, packed: bool, tmp_path: Path, reference: ReferenceData
+    specimen: Any, damage: tuple[int, int, bool], tmp_path: Path, reference: ReferenceData
 ) -> None:
+    seed, flips, packed = damage
     content = _spoil(specimen.good(), seed, flips)
     if packed:
         content = _spoil(gzip.compress(specimen.good()), seed, flips)
@@ -257,10 +249,11 @@ def test_random_damage_never_raises(
     assert results
     chains = [each for each in results if isinstance(each, ChainUpdate)]
     accounted = sum(len(each.calls) + len(each.puts) + len(each.rejects) for each in chains)
-    # A byte can become a line end, or end a line end, in a table of lines; each moves a row's legs at most.
-    assert accounted <= specimen.leg_count() + flips * specimen.legs_per_row
-    if not any(isinstance(each, FileReject) for each in results) and not packed:
-        assert accounted >= specimen.leg_count() - flips * specimen.legs_per_row
+    if not packed:
+        # A byte that becomes a line end, or was one, makes one row of a table two, or two one.
+        assert accounted <= specimen.leg_count() + flips * specimen.legs_per_row
+        if not any(isinstance(each, FileReject) for each in results):
+            assert accounted >= specimen.leg_count() - flips * specimen.legs_per_row
     for chain in chains:
         for reject in chain.rejects:
             json.dumps([reject.reason, reject.detail, reject.payload], allow_nan=False).encode()
