@@ -87,62 +87,89 @@ class NseJson:
 def _chains(path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
     document = Document(path)
     answer = _answer(document.root)
-    rows = answer["data"]
-    event_time = answer.get("timestamp")
     bad_underlying = None
     try:
         underlying_price = price(answer.get("underlyingValue"), WIRE.nulls)
     except BadValueError as error:
         underlying_price, bad_underlying = None, error
 
-    default_symbol = _first_symbol(rows)
-    groups: dict[str, _Group] = {}
-    layouts: dict[tuple[str, ...], tuple[BoundField, ...]] = {}
-
-    def group_of(symbol: object) -> _Group:
-        key = json_document.canonical(symbol)
-        if key not in groups:
-            chain = Chain(
-                WIRE, reference, symbol=symbol, event_time=event_time, underlying_price=underlying_price
-            )
-            groups[key] = _Group(chain)
-        return groups[key]
-
-    names: set[str] = set()
-    for row in rows:
-        if not isinstance(row, dict):
-            group = group_of(default_symbol)
-            group.raw.append(row)
-            group.chain.reject(None, "bad_leg", f"{shown(row)} is no row of a chain", row)
-            continue
-        names.update(row)
-        for option_type, leg in _legs(row):
-            symbol = leg.get("underlying") if isinstance(leg, dict) else None
-            group = group_of(default_symbol if _absent(symbol) else symbol)
-            strike = _leg_or_row(leg, row, WIRE.strike_names)
-            expiry = _leg_or_row(leg, row, WIRE.expiry_names)
-            group.raw.append([option_type, strike, expiry, leg])
-            if isinstance(leg, RepeatedNames):
-                pairs = {"repeated_names": leg.pairs}
-                group.chain.reject(option_type, "repeated_names", "a name occurs twice in the leg", pairs)
-            elif isinstance(leg, dict):
-                layout = tuple(leg)
-                if layout not in layouts:
-                    layouts[layout] = bind(_FIELDS, layout)
-                    names.update(layout)
-                group.chain.add(option_type, leg, layouts[layout], strike=strike, expiry=expiry)
-            else:
-                group.chain.reject(option_type, "bad_leg", f"{shown(leg)} is no leg of a chain", leg)
-    report_unknown_names(WIRE, path, names)
-
-    for key, group in groups.items():
-        content = [event_time, answer.get("underlyingValue"), group.raw]
-        identity = identity_of(WIRE.source, key, json_document.canonical(content))
-        yield group.chain.finish(identity)
+    legs = _Legs(reference, answer, underlying_price)
+    for row in answer["data"]:
+        legs.add_row(row)
+    report_unknown_names(WIRE, path, legs.names)
+    yield from legs.chains()
     if bad_underlying is not None:
         detail = f"underlyingValue of the chain: {bad_underlying.detail}"
         yield file_reject(WIRE, path, bad_underlying.reason, detail, part="underlyingValue")
     document.check()
+
+
+class _Legs:
+    """The legs of one answer, by underlying.
+
+    Attributes:
+        names: Every name seen in rows and legs.
+    """
+
+    def __init__(
+        self, reference: ReferenceData, answer: dict[str, Any], underlying_price: float | None
+    ) -> None:
+        self._reference = reference
+        self._answer = answer
+        self._underlying_price = underlying_price
+        self._default_symbol = _first_symbol(answer["data"])
+        self._groups: dict[str, _Group] = {}
+        self._layouts: dict[tuple[str, ...], tuple[BoundField, ...]] = {}
+        self.names: set[str] = set()
+
+    def add_row(self, row: Any) -> None:
+        """Add the legs of a row; a row that is no object counts as one bad leg."""
+        if not isinstance(row, dict):
+            group = self._group(self._default_symbol)
+            group.raw.append(row)
+            group.chain.reject(None, "bad_leg", f"{shown(row)} is no row of a chain", row)
+            return
+        self.names.update(row)
+        for option_type, leg in _legs(row):
+            self._add(option_type, leg, row)
+
+    def _add(self, option_type: OptionType, leg: Any, row: dict[str, Any]) -> None:
+        symbol = leg.get("underlying") if isinstance(leg, dict) else None
+        group = self._group(self._default_symbol if _absent(symbol) else symbol)
+        strike = _leg_or_row(leg, row, WIRE.strike_names)
+        expiry = _leg_or_row(leg, row, WIRE.expiry_names)
+        group.raw.append([option_type, strike, expiry, leg])
+        if isinstance(leg, RepeatedNames):
+            pairs = {"repeated_names": leg.pairs}
+            group.chain.reject(option_type, "repeated_names", "a name occurs twice in the leg", pairs)
+        elif isinstance(leg, dict):
+            layout = tuple(leg)
+            if layout not in self._layouts:
+                self._layouts[layout] = bind(WIRE.fields(option_type), layout)
+                self.names.update(layout)
+            group.chain.add(option_type, leg, self._layouts[layout], strike=strike, expiry=expiry)
+        else:
+            group.chain.reject(option_type, "bad_leg", f"{shown(leg)} is no leg of a chain", leg)
+
+    def _group(self, symbol: object) -> _Group:
+        key = symbol if isinstance(symbol, str) else json_document.canonical(symbol)
+        if key not in self._groups:
+            chain = Chain(
+                WIRE,
+                self._reference,
+                symbol=symbol,
+                event_time=self._answer.get("timestamp"),
+                underlying_price=self._underlying_price,
+            )
+            self._groups[key] = _Group(chain)
+        return self._groups[key]
+
+    def chains(self) -> Iterator[ChainUpdate]:
+        """Yield one chain per underlying, in the order in which they first occur."""
+        of_the_chain = [self._answer.get("timestamp"), self._answer.get("underlyingValue")]
+        for key, group in self._groups.items():
+            content = json_document.canonical([of_the_chain, group.raw])
+            yield group.chain.finish(identity_of(WIRE.source, key, content))
 
 
 def _answer(root: Any) -> dict[str, Any]:

@@ -22,8 +22,8 @@ What is simulated, and after what:
   price and with the distance in the money; a cheap option keeps at least a tick. No bid means None. As at
   the NSE there is no implied volatility where the bid is missing or below the intrinsic value.
 * **Trades**: exponential counts, rounded at random, of a mean that follows the session's profile and
-  falls slowly out of the money and fast in the money (measured). The last price stays where the last
-  trade left it.
+  falls slowly out of the money, fast in the money and from each expiry to the next (measured). The last
+  price stays where the last trade left it.
 * **Open interest** moves by a part of each interval's volume: at most all of it opens or closes contracts.
 
 Every variate comes from PCG64's raw stream by way of `ingest.sources.black76`, and no float is summed by
@@ -704,7 +704,7 @@ class _SymbolSession:
             0.5 * black76.exp(1.5 * np.minimum(out, 0.0)),
         )
         spread = black76.exp(0.5 * self._draws.normal(2, len(strike)))
-        scale = self._market.open_interest_lots / (1.0 + 6.0 * expiry)
+        scale = self._market.open_interest_lots / (1.0 + 19.0 * expiry * expiry)
         return np.floor(scale * _roundness(strike) * shape * spread).astype(np.int64)
 
     def _quote(self, index: int) -> _Quotes:
@@ -736,11 +736,11 @@ class _SymbolSession:
         """
         legs = self._legs
         out = _SIDES * quotes.moneyness
-        appetite = black76.exp(np.where(out > 0.0, -0.55 * out, 2.7 * out))
+        appetite = black76.exp(np.where(out > 0.0, -0.65 * out, 3.2 * out))
         step_s = self._elapsed_s[index] - self._elapsed_s[index - 1]
         middle = (self._elapsed_s[index] - 0.5 * step_s) / self._session_s
         per_step = self._market.atm_lots_per_session * step_s / _REGULAR_SESSION_S * _activity(middle)
-        rate = per_step * _roundness(legs.strike) * appetite / (1.0 + 6.0 * legs.expiry)
+        rate = per_step * _roundness(legs.strike) * appetite / (1.0 + 35.0 * legs.expiry * legs.expiry)
         lots = np.floor(rate * exponential + uniform[0])
         volume = lots.astype(np.int64)
         legs.volume += volume

@@ -7,6 +7,7 @@ import os
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,6 +153,7 @@ def test_results_do_not_depend_on_the_vector_instructions_of_the_processor() -> 
     digests = {
         subprocess.run(
             [sys.executable, "-c", _DIGEST],
+            cwd=Path(__file__).parents[3],
             env=os.environ | extra,
             capture_output=True,
             text=True,

@@ -63,8 +63,12 @@ def test_recordings_add_up(recordings: Path, read: Any, text_of: Any) -> None:
         assert reading.total("oi") == _units(raw, "openInterest", lot)
         assert reading.total("oi_change") == _units(raw, "changeinOpenInterest", lot)
         assert reading.total("volume") == _units(raw, "totalTradedVolume", lot)
-        assert reading.total("bid_qty") == sum(leg.get("bidQty", leg.get("buyQuantity1")) for leg in raw)
-        assert reading.total("ask_qty") == sum(leg.get("askQty", leg.get("sellQuantity1")) for leg in raw)
+        assert reading.total("bid_qty") == sum(
+            leg["bidQty" if "bidQty" in leg else "buyQuantity1"] for leg in raw
+        )
+        assert reading.total("ask_qty") == sum(
+            leg["askQty" if "askQty" in leg else "sellQuantity1"] for leg in raw
+        )
         assert sorted(leg["strike"] for leg in reading.legs) == sorted(leg["strikePrice"] for leg in raw)
         for column, names in {
             "ltp": ("lastPrice",),

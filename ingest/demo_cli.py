@@ -1,0 +1,140 @@
+"""Simulate a session of NSE and BSE into a lake, and show what it answers."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lake.cli import settings_of
+from lake.output import Format, show_rows
+
+if TYPE_CHECKING:
+    from lake.session import Session
+    from lake.settings import Settings
+
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+
+_LATEST = """
+SELECT symbol, strike, call_oi, call_ltp, call_iv, put_iv, put_ltp, put_oi
+FROM latest_chain
+WHERE symbol = 'NIFTY' AND abs(moneyness - 1) < 0.008
+QUALIFY expiry = min(expiry) OVER ()
+ORDER BY strike
+"""
+_PCR = """
+SELECT exchange, symbol, expiry, strftime(bucket_start, '%H:%M') AS "from", pcr_oi, pcr_volume
+FROM pcr_5m
+QUALIFY row_number() OVER (PARTITION BY symbol ORDER BY bucket_start DESC, expiry) = 1
+ORDER BY symbol
+"""
+_MAX_PAIN = """
+SELECT exchange, symbol, expiry, strftime(event_time, '%H:%M:%S') AS "at", underlying_price, max_pain
+FROM max_pain
+QUALIFY row_number() OVER (PARTITION BY symbol ORDER BY event_time DESC, expiry) = 1
+ORDER BY symbol
+"""
+_COUNT = "SELECT count(*) AS rows, max(event_time) AS newest FROM option_chain"
+
+
+@app.command(epilog="Example: strikelake --root demo-lake demo --seed 7")
+def demo(
+    ctx: typer.Context,
+    date: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Session to simulate  [default: the last known one]"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same session.")] = 7,
+    interval: Annotated[float, typer.Option(min=1, help="Simulated seconds between chains.")] = 60.0,
+) -> None:
+    """Simulate a session of NSE and BSE through the real tap, writer and mirror, and show the result.
+
+    The prices are made up; the lake is a normal one. Takes some seconds.
+    """
+    from catalog.reference import ReferenceData
+    from ingest.demo import already_there, latest_known_session, run_demo
+    from lake.progress import progress_bar
+
+    settings = settings_of(ctx)
+    reference = ReferenceData.load(settings.root)
+    day = date.date() if date else latest_known_session(reference, datetime.now(UTC).date())
+    if already_there(settings, day):
+        typer.echo(f"The simulated session of {day} is in {settings.root} already; nothing is added.")
+    else:
+        started = time.monotonic()
+        session = reference.calendar.session("NSE", day)
+        minutes = int((session.close - session.open) / timedelta(minutes=1)) if session else 0
+        with progress_bar("simulated minutes", total=minutes) as advance:
+            shown = 0
+
+            def progress(moment: datetime) -> None:
+                nonlocal shown
+                now = minutes if session is None or moment > session.close else int(
+                    (moment - session.open) / timedelta(minutes=1)
+                )  # fmt: skip
+                advance(now - shown)
+                shown = now
+
+            result = run_demo(
+                settings, reference, day=day, seed=seed, interval_s=interval, progress=progress
+            )
+        typer.echo(
+            f"{result.updates:,} chain updates with {result.legs:,} option rows of {day} captured, "
+            f"committed\nand mirrored in {time.monotonic() - started:.1f} s. The prices are simulated."
+        )
+    _show(settings)
+
+
+def _show(settings: Settings) -> None:
+    from catalog.batches import batches
+    from catalog.database import open_database
+    from ingest.status import ledger
+    from lake.commit_log import versions
+    from lake.session import Session
+
+    _heading("Ledger: offered = spooled + committed + quarantined + dropped (rows)", "ingest status")
+    show_rows(ledger(settings.lake), Format.TABLE)
+    _heading("The last micro-batches", "catalog batches")
+    show_rows(
+        batches(open_database(settings.catalog), limit=5),
+        Format.TABLE,
+        columns=["batch_time", "table_name", "exchange", "record_count", "table_version", "size_bytes"],
+        zone=settings.timezone,
+    )
+    with Session(settings.lake) as session:
+        _heading("NIFTY around the money, last chain", 'sql "SELECT * FROM latest_chain"')
+        _rows(session, _LATEST)
+        _heading("Put-call ratio", 'sql "SELECT * FROM pcr_5m"')
+        _rows(session, _PCR)
+        _heading("Max pain", 'sql "SELECT * FROM max_pain"')
+        _rows(session, _MAX_PAIN)
+    numbers = versions(settings.lake.path("option_chain"))
+    middle = numbers[len(numbers) // 2]
+    _heading(f"The same table at version {middle}, and now", f'sql "{_COUNT}" --at {middle}')
+    for version in (middle, numbers[-1]):
+        with Session(settings.lake, at=version) as session:
+            _rows(session, f"SELECT {version} AS version, * FROM ({_COUNT})")
+    root = f"--root {shlex.quote(str(settings.root))} "
+    typer.echo("\nGo on with:")
+    for command in (
+        "sql --list",
+        'sql "SELECT * FROM oi_change WHERE symbol = \'SENSEX\'" --limit 20',
+        'sql "SELECT * FROM batch_quality"',
+        "lake history option_chain",
+        "ingest load --source nse-json RECORDINGS",
+    ):
+        typer.echo(f"  strikelake {root}{command}")
+
+
+def _heading(text: str, command: str) -> None:
+    typer.echo(f"\n{text}\n  (strikelake {command})" if len(command) < 60 else f"\n{text}")
+
+
+def _rows(session: Session, query: str) -> None:
+    result = session.table(query)
+    show_rows(
+        result.to_pylist(), Format.TABLE, columns=result.column_names, zone=session.lake.timezone, limit=20
+    )
