@@ -23,6 +23,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,13 @@ LEGS = 200
 FEATURES = 40
 WAYS = ("deque", "strikelake", "pylist")
 
-Offer = Callable[[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any], dict[str, float]], object]
+Offer = Callable[..., object]
 
 
-def make_update(rng: np.random.Generator) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, float]]:
+Legs = list[dict[str, Any]]
+
+
+def make_update(rng: np.random.Generator) -> tuple[Legs, Legs, dict[str, float]]:
     """Two sides of 100 legs and 40 features, as a tracker holds them."""
     price = np.round(rng.uniform(1, 900, (LEGS, 3)) / 0.05) * 0.05
     units = rng.integers(1, 40_000, (LEGS, 5)) * 75
@@ -75,7 +79,7 @@ def play(offer: Offer, seconds: float, hz: float) -> dict[str, Any]:
         # New outer objects each time, as an app makes them.
         calls, puts, features = list(calls), list(puts), dict(features)
         before = time.perf_counter_ns()
-        offer(calls, puts, {"underlying_price": 24_500.0, "vix": 13.2}, features)
+        offer(calls, puts, context={"underlying_price": 24_500.0, "vix": 13.2}, features=features)
         offers.append(time.perf_counter_ns() - before)
         busy += time.thread_time() - cpu
         number += 1
@@ -90,10 +94,10 @@ def play(offer: Offer, seconds: float, hz: float) -> dict[str, Any]:
     }
 
 
-def run_deque(seconds: float, hz: float, flush: float, root: Path) -> dict[str, Any]:
+def run_deque(seconds: float, hz: float, _flush: float, _root: Path) -> dict[str, Any]:
     """The floor: a bare deque."""
     queue: deque[object] = deque(maxlen=100_000)
-    result = play(lambda *update: queue.append(update), seconds, hz)
+    result = play(lambda *sides, **more: queue.append((sides, more)), seconds, hz)
     return {**result, "cpu_us_a_row": None}
 
 
@@ -105,11 +109,9 @@ def run_strikelake(seconds: float, hz: float, flush: float, root: Path) -> dict[
     settings = Settings(root=root, raw_stream_flush_seconds=flush)
     tap = StreamTap(settings)
 
-    def offer(calls: Any, puts: Any, context: Any, features: Any) -> object:
-        return tap.offer("NSE", calls, puts, symbol="NIFTY", context=context, features=features)
-
+    offer = partial(tap.offer, "NSE", symbol="NIFTY")
     # Imports, table creation and the first commit are paid at start-up, before the market opens.
-    offer(*make_update(np.random.default_rng(0))[:2], {}, {"feature_0": 0.0})
+    offer(*make_update(np.random.default_rng(0))[:2], context={}, features={"feature_0": 0.0})
     tap.flush()
     cpu, own = time.process_time(), time.thread_time()
     result = play(offer, seconds, hz)
@@ -152,9 +154,7 @@ def run_pylist(seconds: float, hz: float, flush: float, root: Path) -> dict[str,
         for name, rows in (("option_chain", chains), ("ml_features", features)):
             if rows:
                 table = pa.Table.from_pylist(rows)
-                write_deltalake(
-                    str(root / name), table, mode="append", partition_by=["date", "exchange"]
-                )
+                write_deltalake(str(root / name), table, mode="append", partition_by=["date", "exchange"])
 
     def loop() -> None:
         while not done.wait(flush):
@@ -165,8 +165,8 @@ def run_pylist(seconds: float, hz: float, flush: float, root: Path) -> dict[str,
         return queue.append((calls, puts, context, features, datetime.now(UTC)))
 
     root.mkdir(parents=True, exist_ok=True)
-    offer(*make_update(np.random.default_rng(0))[:2], {"underlying_price": 1.0, "vix": 1.0},
-          make_update(np.random.default_rng(0))[2])  # fmt: skip
+    calls, puts, features = make_update(np.random.default_rng(0))
+    offer(calls, puts, {"underlying_price": 1.0, "vix": 1.0}, features)
     write()
     thread = threading.Thread(target=loop)
     thread.start()

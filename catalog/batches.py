@@ -76,9 +76,7 @@ def sync(
     return SyncResult(commits, batches)
 
 
-def rebuild(
-    lake: Lake, engine: Engine, *, progress: Callable[[int], None] | None = None
-) -> SyncResult:
+def rebuild(lake: Lake, engine: Engine, *, progress: Callable[[int], None] | None = None) -> SyncResult:
     """Forget the mirror and follow every log from its beginning.
 
     Raises:

@@ -119,8 +119,22 @@ OPTION_CHAIN = Contract(
         _BATCH_ID,
     ),
     statistics=("event_time", "received_time", "symbol", "expiry", "strike"),
-    dictionary=("symbol", "expiry", "strike", "option_type", "source", "batch_id", "lot_size", "dq_flags",
-                "underlying_price", "vix", "atm_strike", "pcr", "event_time", "received_time"),
+    dictionary=(
+        "symbol",
+        "expiry",
+        "strike",
+        "option_type",
+        "source",
+        "batch_id",
+        "lot_size",
+        "dq_flags",
+        "underlying_price",
+        "vix",
+        "atm_strike",
+        "pcr",
+        "event_time",
+        "received_time",
+    ),
 )
 
 ML_FEATURES = Contract(
@@ -142,7 +156,9 @@ QUARANTINE = Contract(
     about="Input that could not become a row, with the reason.",
     grain=(),
     columns=(
-        Column("date", pa.date32(), "", "session date, of the event if known, else of receipt", required=True),
+        Column(
+            "date", pa.date32(), "", "session date of the event, else of receipt", required=True
+        ),
         Column("exchange", pa.string(), "", "NSE or BSE", required=True),
         Column("received_time", TIME, "UTC", "when strikelake got it", required=True),
         Column("table", pa.string(), "", "the table it was meant for", required=True),

@@ -148,9 +148,7 @@ class ChainRows:
             values = context[:, position]
             self._check_bounds(column, values, None)
             numbers[column.name] = values
-        numbers["underlying_price"] = np.where(
-            np.isnan(own_price), numbers["underlying_price"], own_price
-        )
+        numbers["underlying_price"] = np.where(np.isnan(own_price), numbers["underlying_price"], own_price)
         rows = self._table(numbers, sizes)
         if self._problems:
             self._reject()

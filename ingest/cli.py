@@ -43,7 +43,7 @@ def load(
             f"no {'/'.join(chosen.suffixes)} file in {', '.join(str(path) for path in paths)}"
         )
     with progress_bar("files", total=len(files)) as advance:
-        summary = run(settings, chosen, files, progress=lambda file: advance(1))
+        summary = run(settings, chosen, files, progress=lambda _: advance(1))
     if output is TextOrJson.JSON:
         typer.echo(
             to_json(
@@ -61,7 +61,7 @@ def load(
         )
         if summary.quarantined:
             total = sum(summary.quarantined.values())
-            reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(summary.quarantined.items()))
+            reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in sorted(summary.quarantined.items()))
             typer.echo(f"{total:,} rows in quarantine: {reasons}")
             typer.echo('  see: strikelake sql "SELECT reason, detail, payload FROM quarantine LIMIT 20"')
     if not summary.mirrored:

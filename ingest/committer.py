@@ -103,9 +103,7 @@ class Committer:
                 pass
         return result
 
-    def _commit_one(
-        self, table: str, result: FlushResult, progress: Callable[[int], None] | None
-    ) -> bool:
+    def _commit_one(self, table: str, result: FlushResult, progress: Callable[[int], None] | None) -> bool:
         """Commit one micro-batch of a table; False if nothing was waiting."""
         started, cpu = time.perf_counter(), time.process_time()
         path, contract = self._paths[table], CONTRACTS[table]

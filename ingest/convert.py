@@ -185,10 +185,12 @@ def _unreadable(update: ChainUpdate, offered: Mapping[Key, int], error: Exceptio
 
 
 def _identity_problem(update: ChainUpdate) -> tuple[str, str] | None:
-    if not isinstance(update.exchange, str) or canonical_exchange(update.exchange) is None:
-        return "unknown_exchange", f"exchange {shown(update.exchange)}; known: NSE, BSE"
-    if not isinstance(update.symbol, str) or not update.symbol.strip():
-        return "bad_symbol", f"symbol {shown(update.symbol)}"
+    exchange: Any = update.exchange
+    symbol: Any = update.symbol
+    if not isinstance(exchange, str) or canonical_exchange(exchange) is None:
+        return "unknown_exchange", f"exchange {shown(exchange)}; known: NSE, BSE"
+    if not isinstance(symbol, str) or not symbol.strip():
+        return "bad_symbol", f"symbol {shown(symbol)}"
     return None
 
 

@@ -110,7 +110,9 @@ def run_demo(
     finally:
         closed = tap.close()
     if not closed:
-        raise StrikelakeError("not everything was committed; run 'strikelake ingest commit --app-id demo --once'")
+        raise StrikelakeError(
+            "not everything was committed; run 'strikelake ingest commit --app-id demo --once'"
+        )
     progress(datetime.now(UTC))
     return DemoResult(day, updates, legs)
 

@@ -78,9 +78,7 @@ def demo(
                 advance(now - shown)
                 shown = now
 
-            result = run_demo(
-                settings, reference, day=day, seed=seed, interval_s=interval, progress=progress
-            )
+            result = run_demo(settings, reference, day=day, seed=seed, interval_s=interval, progress=progress)
         typer.echo(
             f"{result.updates:,} chain updates with {result.legs:,} option rows of {day} captured, "
             f"committed\nand mirrored in {time.monotonic() - started:.1f} s. The prices are simulated."
@@ -121,7 +119,7 @@ def _show(settings: Settings) -> None:
     typer.echo("\nGo on with:")
     for command in (
         "sql --list",
-        'sql "SELECT * FROM oi_change WHERE symbol = \'SENSEX\'" --limit 20',
+        "sql \"SELECT * FROM oi_change WHERE symbol = 'SENSEX'\" --limit 20",
         'sql "SELECT * FROM batch_quality"',
         "lake history option_chain",
         "ingest load --source nse-json RECORDINGS",

@@ -84,7 +84,7 @@ def has_features(update: ChainUpdate) -> bool:
 
 
 def exchange_key(exchange: Any) -> str:
-    """Canonical exchange; NSE for what is none: such input is only counted and filed, never stored as rows."""
+    """Canonical exchange; NSE for what is none: such input is counted and filed, never stored as rows."""
     return (canonical_exchange(exchange) if isinstance(exchange, str) else None) or "NSE"
 
 

@@ -38,7 +38,10 @@ class FeatureRows:
         features = update.features
         if not isinstance(features, Mapping):
             return Reject(
-                "bad_features", f"features are a {type(features).__name__}, not a mapping", features, FEATURE_TABLE
+                "bad_features",
+                f"features are a {type(features).__name__}, not a mapping",
+                features,
+                FEATURE_TABLE,
             )
         names = tuple(features)
         problem = _names_problem(names)

@@ -72,7 +72,7 @@ def start_raw_stream(settings: Settings | None = None) -> StreamTap | None:
 
 def stop_raw_stream(timeout_s: float = 60.0) -> bool:
     """Commit what was taken and stop capturing; True if all was committed in time."""
-    global _tap, _off  # noqa: PLW0603
+    global _tap, _off
     with _lock:
         tap, _tap, _off = _tap, None, False
     return tap.close(timeout_s) if tap is not None else True
@@ -143,7 +143,7 @@ def _start_in_background() -> StreamTap | None:
 
 
 def _start(tap: StreamTap) -> None:
-    global _tap, _off  # noqa: PLW0603
+    global _tap, _off
     try:
         tap.start()
     except (StrikelakeError, OSError):

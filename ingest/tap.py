@@ -11,11 +11,11 @@ import atexit
 import copy as copying
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import time_ns as _now_ns
 from typing import TYPE_CHECKING, Any
 
 from ingest.events import ChainUpdate, rows_offered
@@ -60,6 +60,12 @@ class StreamTap:
         settings: As given; see `lake.settings`.
         copy: Whether updates are copied as they are handed over.
     """
+
+    # Slots, and a clock at hand: after a sleep everything is out of the cache, and each look-up counts.
+    __slots__ = (
+        "__weakref__", "_accepting", "_closed", "_drop_lock", "_dropped_updates", "_drops", "_limit",
+        "_queue", "_spooled_updates", "_straight", "_taken", "_workers", "copy", "settings",
+    )  # fmt: skip
 
     def __init__(self, settings: Settings, *, copy: bool = False, start: bool = True) -> None:
         """Make a tap and, by default, start its threads.
@@ -127,7 +133,7 @@ class StreamTap:
         try:
             # A tuple in the order of ChainUpdate's fields: the cheapest thing that holds references.
             offered = (
-                exchange, symbol, event_time, time.time_ns(), calls, puts, expiry, features, context, source
+                exchange, symbol, event_time, _now_ns(), calls, puts, expiry, features, context, source
             )  # fmt: skip
             if not self._straight:
                 return self.put(ChainUpdate(*offered))

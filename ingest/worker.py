@@ -144,12 +144,10 @@ class TapWorkers:
         updates, converted, drops = self._unsaved
         if self._spool.used_bytes() > self._settings.raw_stream_spool_max_bytes:
             self._tap.count_lost(updates, {}, SPOOL_FULL)
-            given_up = {(table, group, SPOOL_FULL): rows for (table, group), rows in converted.offered.items()}
+            given_up = {(*key, SPOOL_FULL): rows for key, rows in converted.offered.items()}
             self._spool.put([], offered=_with_drops(converted.offered, drops), dropped={**drops, **given_up})
         else:
-            self._spool.put(
-                converted.entries, offered=_with_drops(converted.offered, drops), dropped=drops
-            )
+            self._spool.put(converted.entries, offered=_with_drops(converted.offered, drops), dropped=drops)
             self._tap.count_spooled(updates)
         self._unsaved = None
 
@@ -227,4 +225,3 @@ def _with_drops(
     for (table, group, _), rows in drops.items():
         total[table, group] = total.get((table, group), 0) + rows
     return total
-

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.schema import PrimitiveType
-from deltalake.transaction import AddAction
+from deltalake.transaction import AddAction, RemoveAction
 
 from lake.commit_log import METADATA_KEY, Commit, commit_file, commits_after
 from lake.data_file import DataFile, write_data_file
@@ -145,7 +145,7 @@ def _commit(
     table_path: Path,
 ) -> None:
     now_ms = time.time_ns() // 1_000_000
-    actions = [
+    actions: list[AddAction | RemoveAction] = [
         AddAction(f.path, f.size_bytes, f.partition, now_ms, True, json.dumps(f.statistics)) for f in files
     ]
     try:
@@ -171,7 +171,6 @@ def _commit(
         try:
             landed = open_table(table_path).transaction_version(stream)
         except DamagedTableError:
-            landed = None
             raise CommitStateUnknownError(
                 f"{spec.name}: sequence {sequence} of {stream} may have landed: {error}"
             ) from error

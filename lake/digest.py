@@ -68,7 +68,8 @@ def _mix(values: _U64) -> _U64:
     """Finaliser of SplitMix64 (Steele, Lea, Flood 2014): every input bit moves every output bit."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    mixed: _U64 = values ^ (values >> np.uint64(31))
+    return mixed
 
 
 def _add_column(sums: list[_U64], name: str, column: pa.ChunkedArray) -> None:
@@ -113,5 +114,6 @@ def _bits(name: str, array: pa.Array) -> _U64:
             b"".join(hashlib.blake2b(w.encode(), digest_size=8).digest() for w in words), "<u8"
         )
         indices = pc.fill_null(encoded.indices, 0).to_numpy(zero_copy_only=False)
-        return hashes[indices]
+        bits = np.asarray(hashes[indices], np.uint64)
+        return bits
     raise TypeError(f"column {name!r} of type {array.type} has no canonical digest form")

@@ -71,12 +71,13 @@ class Session:
             spooled = self._spooled(list(tables)) if live else {}
             for name, path in tables.items():
                 self._bind_table(name, path, at, spooled.get(name, []))
-            if not self.snapshots:
-                raise VersionNotFoundError("; ".join(self.unbound.values()))
             self._bind_views(views)
         except BaseException:
             self.connection.close()
             raise
+        if not self.snapshots:
+            self.connection.close()
+            raise VersionNotFoundError("; ".join(self.unbound[name] for name in tables))
 
     def __enter__(self) -> Self:
         return self
@@ -156,11 +157,7 @@ class Session:
     def _bind_views(self, folder: Path) -> None:
         for query in load_folder(folder):
             missing = [name for name in query.reads if name in self.unbound]
-            absent = [
-                name
-                for name in query.reads
-                if name not in self.unbound and not self._has(name)
-            ]
+            absent = [name for name in query.reads if name not in self.unbound and not self._has(name)]
             if missing or absent:
                 why = [self.unbound[name] for name in missing] + [
                     f"the lake has no table {name}" for name in absent

@@ -147,9 +147,7 @@ class Spool:
             identities: Input taken in with these rows, see `known`.
         """
         now_us = time.time_ns() // 1000
-        packed = [
-            (e.table, e.group, e.origin, e.rows, now_us, pack(e.batch)) for e in entries if e.rows
-        ]
+        packed = [(e.table, e.group, e.origin, e.rows, now_us, pack(e.batch)) for e in entries if e.rows]
         with self._transaction() as db:
             db.executemany(
                 "INSERT INTO entries (table_name, group_key, origin_table, rows, spooled_us, payload)"
@@ -213,7 +211,9 @@ class Spool:
             cursor.close()
         if not taken:
             return None
-        return SpooledRows(first, last, len(taken), oldest, pa.concat_tables(taken, promote_options="default"))
+        return SpooledRows(
+            first, last, len(taken), oldest, pa.concat_tables(taken, promote_options="default")
+        )
 
     def entries(self, table: str) -> Iterator[tuple[int, pa.Table]]:
         """Sequence and rows of every waiting entry of a table, oldest first, as of one instant."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
 import typer
@@ -12,6 +12,9 @@ import typer
 from lake.cli import settings_of
 from lake.errors import QueryError
 from lake.output import Format, show_rows
+
+if TYPE_CHECKING:
+    from lake.session import Session
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -37,7 +40,7 @@ def sql(
     live: Annotated[bool, typer.Option("--live", help="Add rows that are spooled, not committed.")] = False,
     output: Annotated[Format, typer.Option(help="How to print the rows.")] = Format.TABLE,
     limit: Annotated[int, typer.Option(min=1, help="Rows of a table at most.")] = 100,
-    list_: Annotated[bool, typer.Option("--list", help="List the tables and views, with what they are.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the tables and views.")] = False,
 ) -> None:
     """Query the lake in DuckDB SQL: tables, and the views of sql/views.
 
@@ -52,9 +55,7 @@ def sql(
             return
         text = _statement(query, file)
         result = session.table(text)
-    show_rows(
-        result.to_pylist(), output, columns=result.column_names, zone=settings.timezone, limit=limit
-    )
+    show_rows(result.to_pylist(), output, columns=result.column_names, zone=settings.timezone, limit=limit)
 
 
 def moment_or_version(text: str | None, timezone: str) -> int | datetime | None:
@@ -87,7 +88,7 @@ def _statement(query: str | None, file: Path | None) -> str:
     return typer.get_text_stream("stdin").read() if query == "-" else str(query)
 
 
-def _names(session) -> list[dict[str, str]]:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _names(session: Session) -> list[dict[str, str]]:
     from lake.queries import load_folder
     from lake.session import VIEWS
 

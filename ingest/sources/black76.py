@@ -80,8 +80,10 @@ _PPF_TAIL = 0.02425
 
 
 def _polynomial(terms: tuple[float, ...], x: FloatArray) -> FloatArray:
-    total = np.full_like(x, terms[0])
-    for term in terms[1:]:
+    """Horner's scheme, highest power first, in place: the arrays are small and most of the cost is calls."""
+    total = x * terms[0]
+    total += terms[1]
+    for term in terms[2:]:
         total *= x
         total += term
     return total
@@ -95,7 +97,7 @@ def exp(x: npt.ArrayLike) -> FloatArray:
     Args:
         x: Finite; values beyond +-700 are taken as +-700.
     """
-    clipped = np.clip(np.asarray(x, dtype=np.float64), -_EXP_LIMIT, _EXP_LIMIT)
+    clipped = np.minimum(np.maximum(np.asarray(x, dtype=np.float64), -_EXP_LIMIT), _EXP_LIMIT)
     power = np.rint(clipped * (1.0 / math.log(2.0)))
     rest = (clipped - power * _LN2_HIGH) - power * _LN2_LOW
     return np.ldexp(_polynomial(_EXP_TERMS, rest), power.astype(np.int32))
@@ -199,7 +201,8 @@ def price(
     d1, d2 = _d1_d2(forward, strike, years, volatility)
     received, paid = norm_cdf(np.stack((side * d1, side * d2)))
     value = side * (np.asarray(forward) * received - np.asarray(strike) * paid)
-    return np.asarray(discount) * np.maximum(value, 0.0)
+    result: FloatArray = np.asarray(discount) * np.maximum(value, 0.0)
+    return result
 
 
 def delta(

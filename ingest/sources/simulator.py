@@ -504,7 +504,7 @@ def _atm_volatility(market: SimulatedMarket, vix: FloatArray, years: FloatArray)
 
 def _smile(moneyness: FloatArray) -> FloatArray:
     """Implied volatility over that at the money, for a moneyness in standard deviations."""
-    inner = np.clip(moneyness, -_SMILE_LINEAR_BEYOND, _SMILE_LINEAR_BEYOND)
+    inner = np.minimum(np.maximum(moneyness, -_SMILE_LINEAR_BEYOND), _SMILE_LINEAR_BEYOND)
     level = 1.0 + inner * (_SMILE_SKEW + _SMILE_CURVATURE * inner)
     slope = _SMILE_SKEW + 2.0 * _SMILE_CURVATURE * inner
     return np.minimum(level + slope * (moneyness - inner), _SMILE_MAXIMUM)
@@ -736,7 +736,8 @@ class _SymbolSession:
         """
         legs = self._legs
         out = _SIDES * quotes.moneyness
-        appetite = black76.exp(np.where(out > 0.0, -0.65 * out, 3.2 * out))
+        inside_decay = np.where(legs.expiry == 0, 3.2, 5.0)
+        appetite = black76.exp(np.where(out > 0.0, -0.65, inside_decay) * out)
         step_s = self._elapsed_s[index] - self._elapsed_s[index - 1]
         middle = (self._elapsed_s[index] - 0.5 * step_s) / self._session_s
         per_step = self._market.atm_lots_per_session * step_s / _REGULAR_SESSION_S * _activity(middle)
@@ -747,7 +748,8 @@ class _SymbolSession:
         low = np.where(quotes.bid >= 1, quotes.bid, quotes.ask)
         price = low + np.floor(uniform[1] * (quotes.ask - low + 1)).astype(np.int64)
         legs.last_price = np.where(volume > 0, price, legs.last_price)
-        opened = np.clip(legs.opening_bias + 0.4 * (uniform[2] - uniform[3]), -1.0, 1.0)
+        opened = legs.opening_bias + 0.4 * (uniform[2] - uniform[3])
+        opened = np.minimum(np.maximum(opened, -1.0), 1.0)
         change = np.floor(opened * lots + uniform[4]).astype(np.int64)
         legs.oi = np.maximum(legs.oi + change, 0)
 

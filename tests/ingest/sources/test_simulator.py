@@ -9,7 +9,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -65,7 +65,17 @@ def legs_of(update: ChainUpdate) -> Iterator[tuple[LegKey, Leg]]:
             yield (update.symbol, option_type, leg["expiry"], leg["strike"]), leg
 
 
-def digest(updates: Iterator[ChainUpdate]) -> str:
+def context_of(update: ChainUpdate) -> Mapping[str, Any]:
+    assert update.context is not None
+    return update.context
+
+
+def features_of(update: ChainUpdate) -> Mapping[str, Any]:
+    assert update.features is not None
+    return update.features
+
+
+def digest(updates: Iterable[ChainUpdate]) -> str:
     return hashlib.sha256("\n".join(map(repr, updates)).encode()).hexdigest()
 
 
@@ -122,7 +132,7 @@ def test_another_seed_gives_other_updates() -> None:
 
 def test_another_day_gives_other_updates_of_the_same_seed() -> None:
     spots = {
-        next(simulate_session(day, REFERENCE, seed=3)).context["underlying_price"]
+        context_of(next(simulate_session(day, REFERENCE, seed=3)))["underlying_price"]
         for day in (date(2026, 7, 8), date(2026, 7, 9), date(2026, 7, 10))
     }
     assert len(spots) == 3
@@ -249,7 +259,7 @@ def test_arguments_out_of_range_are_refused_by_name(changes: dict[str, Any], nam
 
 
 def test_legs_hold_canonical_keys_and_plain_python_values() -> None:
-    allowed = {
+    allowed: dict[str, set[type]] = {
         "strike": {float},
         "expiry": {date},
         "ltp": {float, type(None)},
@@ -267,8 +277,8 @@ def test_legs_hold_canonical_keys_and_plain_python_values() -> None:
             assert list(leg) == LEG_KEYS
             assert all(type(value) in allowed[key] for key, value in leg.items())
         assert type(update.received_ns) is int
-        assert all(type(value) in {float, type(None)} for value in update.features.values())
-        assert {key: type(value) for key, value in update.context.items()} == {
+        assert all(type(value) in {float, type(None)} for value in features_of(update).values())
+        assert {key: type(value) for key, value in context_of(update).items()} == {
             "underlying_price": float,
             "vix": float,
             "atm_strike": float,
@@ -283,7 +293,7 @@ def test_values_keep_the_bounds_of_the_table_contract(seed: int, symbol: str) ->
     bounds = {column.name: column for column in OPTION_CHAIN.columns}
     for update in simulated(seed, symbol):
         for _, leg in legs_of(update):
-            for name, value in (leg | update.context).items():
+            for name, value in (leg | dict(context_of(update))).items():
                 column = bounds[name]
                 if value is None or isinstance(value, date):
                     continue
@@ -326,7 +336,7 @@ def test_volume_starts_at_nothing_grows_and_comes_in_lots(seed: int, symbol: str
     assert all(leg["volume"] == 0 and leg["ltp"] is None for _, leg in legs_of(updates[0]))
     before: dict[LegKey, int] = {}
     for update in updates:
-        lot = update.context["lot_size"]
+        lot = context_of(update)["lot_size"]
         for key, leg in legs_of(update):
             assert leg["volume"] >= before.get(key, 0)
             assert leg["volume"] % lot == 0
@@ -347,7 +357,7 @@ def test_open_interest_moves_by_no_more_than_was_traded(seed: int, symbol: str) 
         for key, leg in legs_of(update):
             opening.setdefault(key, leg["oi"] - leg["oi_change"])
             assert leg["oi"] >= 0
-            assert leg["oi"] % update.context["lot_size"] == 0
+            assert leg["oi"] % context_of(update)["lot_size"] == 0
             assert leg["oi_change"] == leg["oi"] - opening[key]
             if key in before:
                 change = leg["oi"] - before[key]["oi"]
@@ -367,7 +377,7 @@ def test_strikes_follow_the_spot_and_none_is_taken_away(seed: int) -> None:
         for key in set(now) - listed if listed else ():
             assert now[key]["oi"] == now[key]["oi_change"]
         listed |= set(now)
-        spot, atm = update.context["underlying_price"], update.context["atm_strike"]
+        spot, atm = context_of(update)["underlying_price"], context_of(update)["atm_strike"]
         assert abs(atm - spot) <= 25.0
         for expiry in {leg["expiry"] for leg in update.calls}:
             strikes = [leg["strike"] for leg in update.calls if leg["expiry"] == expiry]
@@ -421,7 +431,7 @@ def test_reported_volatility_prices_the_leg_within_its_quote(seed: int, symbol: 
         near = update.calls[0]["expiry"]
         close = REFERENCE.calendar.close_of(update.exchange, near)
         years = (close - update.event_time) / timedelta(days=365)
-        forward = update.context["underlying_price"] * (1.0 + update.features["futures_basis"])
+        forward = context_of(update)["underlying_price"] * (1.0 + features_of(update)["futures_basis"])
         for (_, option_type, expiry, strike), leg in legs_of(update):
             if expiry != near or leg["iv"] is None:
                 continue
@@ -447,7 +457,7 @@ def test_volatility_is_a_fraction_and_missing_without_a_bid(seed: int) -> None:
 def test_smile_is_skewed_to_the_puts_and_higher_in_the_wings() -> None:
     update = simulated(4, strikes=20)[0]
     near = update.calls[0]["expiry"]
-    atm = update.context["atm_strike"]
+    atm = context_of(update)["atm_strike"]
     puts = {leg["strike"]: leg["iv"] for leg in update.puts if leg["expiry"] == near}
     calls = {leg["strike"]: leg["iv"] for leg in update.calls if leg["expiry"] == near}
     assert puts[atm - 800] > calls[atm + 800] > calls[atm] == puts[atm]
@@ -456,7 +466,7 @@ def test_smile_is_skewed_to_the_puts_and_higher_in_the_wings() -> None:
 def test_spread_grows_with_distance_from_the_money() -> None:
     update = simulated(4, strikes=20)[0]
     near = update.calls[0]["expiry"]
-    atm = update.context["atm_strike"]
+    atm = context_of(update)["atm_strike"]
     calls = {leg["strike"]: leg for leg in update.calls if leg["expiry"] == near}
     deep, middle, far = (calls[atm + offset] for offset in (-1_000, 0, 900))
     assert deep["ask"] - deep["bid"] > 5 * (middle["ask"] - middle["bid"])
@@ -466,7 +476,7 @@ def test_spread_grows_with_distance_from_the_money() -> None:
 
 def test_deep_options_trade_rarely_and_keep_a_stale_price() -> None:
     updates = simulated(4, interval_s=60.0, strikes=20)
-    atm = updates[0].context["atm_strike"]
+    atm = context_of(updates[0])["atm_strike"]
     far_expiry = updates[0].calls[-1]["expiry"]
 
     def traded_intervals(expiry: date, strike: float) -> int:
@@ -488,10 +498,11 @@ def test_some_leg_has_not_traded_while_others_have() -> None:
 @given(any_seed, any_symbol)
 def test_open_interest_of_a_first_day_is_where_writers_sell(seed: int, symbol: str) -> None:
     update = simulated(seed, symbol, strikes=20)[0]
-    atm = update.context["atm_strike"]
+    atm = context_of(update)["atm_strike"]
     above = {"CE": 0, "PE": 0}
     below = {"CE": 0, "PE": 0}
-    round_strikes, others = [], []
+    round_strikes: list[int] = []
+    others: list[int] = []
     for (_, option_type, _, strike), leg in legs_of(update):
         if strike != atm:
             (above if strike > atm else below)[option_type] += leg["oi"]
@@ -506,7 +517,7 @@ def test_open_interest_of_a_first_day_is_where_writers_sell(seed: int, symbol: s
 def test_at_the_close_of_expiry_only_the_intrinsic_value_is_left(seed: int) -> None:
     updates = simulated(seed, day=EXPIRY_TUESDAY, interval_s=1_500.0)
     assert updates[-1].event_time == datetime(2026, 7, 14, 10, 0, tzinfo=UTC)
-    spot = updates[-1].context["underlying_price"]
+    spot = context_of(updates[-1])["underlying_price"]
     expiring = [(key, leg) for key, leg in legs_of(updates[-1]) if key[2] == EXPIRY_TUESDAY]
     assert expiring
     for (_, option_type, _, strike), leg in expiring:
@@ -524,7 +535,7 @@ def test_time_value_at_the_money_decays_over_the_expiry_day() -> None:
         values = []
         for update in updates:
             now = dict(legs_of(update))
-            atm, spot = update.context["atm_strike"], update.context["underlying_price"]
+            atm, spot = context_of(update)["atm_strike"], context_of(update)["underlying_price"]
             asks = [now["NIFTY", side, EXPIRY_TUESDAY, atm]["ask"] for side in ("CE", "PE")]
             values.append(sum(asks) - abs(spot - atm))
         decays.append(values)
@@ -540,16 +551,16 @@ def test_context_is_that_of_the_chain() -> None:
         call_oi, put_oi = (
             sum(leg["oi"] for leg in legs if leg["expiry"] == near) for legs in (update.calls, update.puts)
         )
-        assert update.context["pcr"] == pytest.approx(put_oi / call_oi)
-        assert update.context["lot_size"] == 65
+        assert context_of(update)["pcr"] == pytest.approx(put_oi / call_oi)
+        assert context_of(update)["lot_size"] == 65
         assert update.source == "simulator"
 
 
 def test_lot_is_that_of_the_session_day_and_the_usual_one_where_unknown() -> None:
     assert REFERENCE.lots.lot_size("NSE", "NIFTY", date(2025, 8, 5)) == 75
-    assert simulated(1, day=date(2025, 8, 5))[0].context["lot_size"] == 75
+    assert context_of(simulated(1, day=date(2025, 8, 5))[0])["lot_size"] == 75
     assert REFERENCE.lots.lot_size("NSE", "NIFTY", date(2026, 11, 20)) is None
-    assert simulated(1, day=date(2026, 11, 20))[0].context["lot_size"] == MARKETS["NIFTY"].lot_size
+    assert context_of(simulated(1, day=date(2026, 11, 20))[0])["lot_size"] == MARKETS["NIFTY"].lot_size
 
 
 def test_updates_are_received_shortly_after_they_happened() -> None:
@@ -569,7 +580,7 @@ def test_updates_are_received_shortly_after_they_happened() -> None:
 def test_all_symbols_see_one_vix() -> None:
     by_time: dict[datetime, set[float]] = {}
     for update in small(9):
-        by_time.setdefault(update.event_time, set()).add(update.context["vix"])
+        by_time.setdefault(update.event_time, set()).add(context_of(update)["vix"])
     assert len(by_time) == 13
     assert all(len(values) == 1 for values in by_time.values())
 
@@ -580,8 +591,8 @@ def quarter_hours() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     spot, vix = [], []
     for seed in range(150):
         updates = simulated(seed, strikes=1)
-        spot.append([math.log(update.context["underlying_price"]) for update in updates])
-        vix.append([math.log(update.context["vix"]) for update in updates])
+        spot.append([math.log(context_of(update)["underlying_price"]) for update in updates])
+        vix.append([math.log(context_of(update)["vix"]) for update in updates])
     return np.diff(spot), np.diff(vix)
 
 
@@ -614,7 +625,7 @@ def test_vix_moves_against_the_spot(
 def test_indices_move_together() -> None:
     spots: dict[str, list[float]] = {symbol: [] for symbol in SYMBOLS}
     for update in small(10, interval_s=60.0, strikes=1, expiries=1):
-        spots[update.symbol].append(math.log(update.context["underlying_price"]))
+        spots[update.symbol].append(math.log(context_of(update)["underlying_price"]))
     correlation = np.corrcoef(np.diff([spots[symbol] for symbol in ("NIFTY", "BANKNIFTY", "SENSEX")]))
     assert correlation[0, 2] > 0.95
     assert 0.88 < correlation[0, 1] < 0.98
@@ -625,7 +636,7 @@ def test_vix_returns_to_its_mean_over_a_year() -> None:
     updates = stream_days(
         days, REFERENCE, seed=1, symbols=("NIFTY",), interval_s=22_500.0, strikes=1, expiries=1
     )
-    levels = [math.log(update.context["vix"] / 13.1) for update in updates]
+    levels = [math.log(context_of(update)["vix"] / 13.1) for update in updates]
     # Without reversion the standard deviation after n sessions would be 0.056 sqrt(n): above 1 here.
     assert len(days) > 350
     assert abs(statistics.mean(levels)) < 0.15
@@ -637,21 +648,21 @@ def test_vix_returns_to_its_mean_over_a_year() -> None:
 
 def test_features_have_the_same_usable_names_in_every_update() -> None:
     updates = simulated(3, interval_s=60.0)
-    names = list(updates[0].features)
+    names = list(features_of(updates[0]))
     assert 40 <= len(names) <= 50
-    assert all(list(update.features) == names for update in updates)
+    assert all(list(features_of(update)) == names for update in updates)
     assert all(name.isidentifier() and name == name.lower() for name in names)
     assert not set(names) & {column.name for column in ML_FEATURES.columns}
     for update in updates:
-        assert all(math.isfinite(value) for value in update.features.values() if value is not None)
-    assert all(value is not None for value in updates[40].features.values())
+        assert all(math.isfinite(value) for value in features_of(update).values() if value is not None)
+    assert all(value is not None for value in features_of(updates[40]).values())
 
 
 def test_features_agree_with_the_updates_they_were_computed_from() -> None:
     updates = simulated(3, interval_s=60.0)
-    spots = [update.context["underlying_price"] for update in updates]
+    spots = [context_of(update)["underlying_price"] for update in updates]
     index = 200
-    now, context = updates[index].features, updates[index].context
+    now, context = features_of(updates[index]), context_of(updates[index])
     spot = spots[index]
     assert now["minutes_since_open"] == 200.0
     assert now["minutes_to_close"] == 175.0
@@ -677,8 +688,8 @@ def test_features_agree_with_the_updates_they_were_computed_from() -> None:
     assert gains is not None
     assert losses is not None
     assert now["rsi_14m"] == pytest.approx(100.0 - 100.0 / (1.0 + gains / losses))
-    assert now["vix_change_5m"] == pytest.approx(context["vix"] - updates[195].context["vix"])
-    assert now["pcr_oi_change_5m"] == pytest.approx(context["pcr"] - updates[195].context["pcr"])
+    assert now["vix_change_5m"] == pytest.approx(context["vix"] - context_of(updates[195])["vix"])
+    assert now["pcr_oi_change_5m"] == pytest.approx(context["pcr"] - context_of(updates[195])["pcr"])
     near = updates[index].calls[0]["expiry"]
     calls, puts = (
         [leg for leg in legs if leg["expiry"] == near] for legs in (updates[index].calls, updates[index].puts)
@@ -702,7 +713,7 @@ def test_features_agree_with_the_updates_they_were_computed_from() -> None:
 def test_features_that_need_more_history_are_missing_until_there_is_enough() -> None:
     updates = simulated(3, interval_s=60.0)
     first_known = {
-        name: next(i for i, update in enumerate(updates) if update.features[name] is not None)
+        name: next(i for i, update in enumerate(updates) if features_of(update)[name] is not None)
         for name in ("return_5m", "return_30m", "sma_gap_30m", "rsi_14m", "vix_change_5m", "pcr_oi")
     }
     assert first_known == {
@@ -716,8 +727,8 @@ def test_features_that_need_more_history_are_missing_until_there_is_enough() -> 
 
 
 def test_expiry_day_is_flagged() -> None:
-    assert {u.features["is_expiry_day"] for u in simulated(1, day=EXPIRY_TUESDAY)} == {1.0}
-    assert {u.features["is_expiry_day"] for u in simulated(1)} == {0.0}
+    assert {features_of(u)["is_expiry_day"] for u in simulated(1, day=EXPIRY_TUESDAY)} == {1.0}
+    assert {features_of(u)["is_expiry_day"] for u in simulated(1)} == {0.0}
 
 
 # --- Several days ------------------------------------------------------------------------------------
@@ -747,7 +758,7 @@ def test_a_day_opens_with_the_open_interest_and_strikes_the_last_one_closed_with
                 carried += 1
         assert {key for key in closing if key[2] >= session_date} <= set(opening)
         assert all(key[2] >= session_date for key in opening)
-        gap = after[0].context["underlying_price"] / before[-1].context["underlying_price"] - 1.0
+        gap = context_of(after[0])["underlying_price"] / context_of(before[-1])["underlying_price"] - 1.0
         assert 0.0 < abs(gap) < 0.04
     assert carried > 0
 
