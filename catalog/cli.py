@@ -66,6 +66,25 @@ def batches(
     show_rows(rows, output, columns=chosen, zone=settings.timezone)
 
 
+@app.command(epilog="Example: strikelake catalog columns option_chain")
+def columns(
+    table: Annotated[str, typer.Argument(help="option_chain, ml_features or quarantine.")],
+    output: _OUTPUT = Format.TABLE,
+) -> None:
+    """Show the contract of a table: type, unit and meaning of every column."""
+    from catalog.contracts import CONTRACTS
+
+    if table not in CONTRACTS:
+        raise TableNotFoundError(f"no contract for {table!r}; there are: {', '.join(CONTRACTS)}")
+    show_rows(
+        [
+            {"column": c.name, "type": str(c.type), "unit": c.unit, "required": c.required, "about": c.about}
+            for c in CONTRACTS[table].columns
+        ],
+        output,
+    )
+
+
 def _follow(ctx: typer.Context, *, from_scratch: bool) -> None:
     from catalog import batches as mirror
     from catalog.database import open_database

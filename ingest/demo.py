@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from catalog.reference import ReferenceData
-from ingest.sources.simulator import MARKETS, simulate_session
+from ingest.sources.simulator import MARKETS, next_expiries, simulate_session
 from ingest.tap import StreamTap
 from lake.errors import SettingsError, StrikelakeError
 from lake.settings import Settings
@@ -34,7 +34,9 @@ class DemoResult:
 
 
 def latest_known_session(reference: ReferenceData, today: date) -> date:
-    """The last day before today with a session and known lots on every simulated market.
+    """The last day before today with a session and known lots on every simulated market, and no expiry.
+
+    On an expiry day half the chain is worth nothing by the close, which makes a poor first sight.
 
     Raises:
         SettingsError: There is none within two years.
@@ -45,6 +47,7 @@ def latest_known_session(reference: ReferenceData, today: date) -> date:
         known = all(
             reference.calendar.session(market.exchange, day)
             and reference.lots.lot_size(market.exchange, symbol, day)
+            and next_expiries(symbol, day, reference.calendar, 1) != [day]
             for symbol, market in MARKETS.items()
         )
         if known:

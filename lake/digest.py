@@ -114,6 +114,5 @@ def _bits(name: str, array: pa.Array) -> _U64:
             b"".join(hashlib.blake2b(w.encode(), digest_size=8).digest() for w in words), "<u8"
         )
         indices = pc.fill_null(encoded.indices, 0).to_numpy(zero_copy_only=False)
-        bits = np.asarray(hashes[indices], np.uint64)
-        return bits
+        return np.asarray(hashes[indices], np.uint64)
     raise TypeError(f"column {name!r} of type {array.type} has no canonical digest form")

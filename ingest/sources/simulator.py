@@ -613,6 +613,7 @@ class _SymbolSession:
         self._tracker = _Tracker(scope.interval_s)
         self._legs = _Legs()
         self._listed: list[tuple[int, int]] = []
+        self._popularity = np.empty(0)
         self._strike_column: list[float] = []
         self._expiry_column: list[date] = []
         self._list_at_open(previous)
@@ -684,6 +685,8 @@ class _SymbolSession:
         mean = -0.02 if self._path.years[0, expiry] * 365.0 < 1.0 else 0.01
         bias = mean + 0.015 * self._draws.normal(2, len(strike))
         self._legs.add(expiry, strike, opening_oi, bias)
+        rank = self._legs.expiry
+        self._popularity = _roundness(self._legs.strike) / (1.0 + 35.0 * rank * rank)
         self._strike_column = self._legs.strike.astype(np.float64).tolist()
         self._expiry_column = [self._expiries[index] for index in self._legs.expiry.tolist()]
 
@@ -741,7 +744,7 @@ class _SymbolSession:
         step_s = self._elapsed_s[index] - self._elapsed_s[index - 1]
         middle = (self._elapsed_s[index] - 0.5 * step_s) / self._session_s
         per_step = self._market.atm_lots_per_session * step_s / _REGULAR_SESSION_S * _activity(middle)
-        rate = per_step * _roundness(legs.strike) * appetite / (1.0 + 35.0 * legs.expiry * legs.expiry)
+        rate = per_step * self._popularity * appetite
         lots = np.floor(rate * exponential + uniform[0])
         volume = lots.astype(np.int64)
         legs.volume += volume

@@ -1,0 +1,57 @@
+"""A tracker that embeds strikelake: it makes up a chain every second and goes on at once.
+
+    python examples/live_app.py            # Ctrl-C to end
+    strikelake sql "SELECT max(event_time), count(*) FROM option_chain" --live
+
+A real tracker calls start_raw_stream() with no arguments and is switched on by ENABLE_RAW_STREAM=true.
+"""
+
+import random
+import time
+from datetime import date, timedelta
+
+from ingest.raw_stream import enqueue_raw_stream_event, start_raw_stream, stop_raw_stream
+from lake.settings import load_settings
+
+
+class NiftyHandler:
+    """What a tracker keeps of one index; strikelake reads symbol, expiry, spot and vix from it."""
+
+    symbol = "NIFTY"
+    vix = 12.8
+
+    def __init__(self) -> None:
+        self.expiry = date.today() + timedelta(days=7)
+        self.spot = 25_000.0
+        self.volume = 0
+
+    def chain(self) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+        """New call and put legs; strikelake keeps a reference, so they are not changed afterwards."""
+        self.spot += random.gauss(0, 3)
+        self.volume += 75 * random.randrange(1, 400)
+        strikes = [round(self.spot / 50) * 50 + 50 * step for step in range(-20, 21)]
+        return [self._leg(k, self.spot - k) for k in strikes], [self._leg(k, k - self.spot) for k in strikes]
+
+    def _leg(self, strike: float, intrinsic: float) -> dict[str, object]:
+        price = round((max(intrinsic, 0) + random.uniform(5, 60)) / 0.05) * 0.05
+        return {"strike": strike, "ltp": price, "bid": price - 0.05, "ask": price + 0.05,
+                "oi": 75 * random.randrange(1, 90_000), "volume": self.volume}  # fmt: skip
+
+
+def main() -> None:
+    """Track until Ctrl-C."""
+    start_raw_stream(load_settings(enable_raw_stream_capture=True, raw_stream_flush_seconds=10))
+    handler = NiftyHandler()
+    try:
+        while True:
+            calls, puts = handler.chain()
+            features = {"spot": handler.spot, "straddle": calls[20]["ltp"] + puts[20]["ltp"]}
+            enqueue_raw_stream_event("NSE", calls, puts, handler, features)
+            print(f"\r{time.strftime('%H:%M:%S')}  NIFTY {handler.spot:,.2f}", end="", flush=True)
+            time.sleep(1)
+    except KeyboardInterrupt:
+        print("\ncommitting ...", "done" if stop_raw_stream() else "the rest waits in the spool")
+
+
+if __name__ == "__main__":
+    main()
