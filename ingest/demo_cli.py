@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -115,7 +117,7 @@ def _show(settings: Settings) -> None:
     for version in (middle, numbers[-1]):
         with Session(settings.lake, at=version) as session:
             _rows(session, f"SELECT {version} AS version, * FROM ({_COUNT})")
-    root = f"--root {shlex.quote(str(settings.root))} "
+    root = f"--root {_quoted(str(settings.root))} "
     typer.echo("\nGo on with:")
     for command in (
         "sql --list",
@@ -125,6 +127,10 @@ def _show(settings: Settings) -> None:
         "ingest load --source nse-json RECORDINGS",
     ):
         typer.echo(f"  strikelake {root}{command}")
+
+
+def _quoted(text: str) -> str:
+    return subprocess.list2cmdline([text]) if sys.platform == "win32" else shlex.quote(text)
 
 
 def _heading(text: str, command: str) -> None:
