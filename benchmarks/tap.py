@@ -23,7 +23,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, date, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ def make_update(rng: np.random.Generator) -> tuple[Legs, Legs, dict[str, float]]
     return legs[: LEGS // 2], legs[LEGS // 2 :], features
 
 
-def play(offer: Offer, seconds: float, hz: float) -> dict[str, Any]:
+def play(offer: Offer, seconds: float, hz: float, *, bare: bool = False) -> dict[str, Any]:
     """Play the app and measure; returns microseconds of `offer` and milliseconds of lag."""
     rng = np.random.default_rng(1)
     pool = [make_update(rng) for _ in range(64)]
@@ -78,9 +77,16 @@ def play(offer: Offer, seconds: float, hz: float) -> dict[str, Any]:
         calls, puts, features = pool[number % len(pool)]
         # New outer objects each time, as an app makes them.
         calls, puts, features = list(calls), list(puts), dict(features)
-        before = time.perf_counter_ns()
-        offer(calls, puts, context={"underlying_price": 24_500.0, "vix": 13.2}, features=features)
-        offers.append(time.perf_counter_ns() - before)
+        context = {"underlying_price": 24_500.0, "vix": 13.2}
+        if bare:
+            update = (calls, puts, context, features)
+            before = time.perf_counter_ns()
+            offer(update)
+            offers.append(time.perf_counter_ns() - before)
+        else:
+            before = time.perf_counter_ns()
+            offer("NSE", calls, puts, symbol="NIFTY", context=context, features=features)
+            offers.append(time.perf_counter_ns() - before)
         busy += time.thread_time() - cpu
         number += 1
         due = began + number / hz
@@ -97,7 +103,7 @@ def play(offer: Offer, seconds: float, hz: float) -> dict[str, Any]:
 def run_deque(seconds: float, hz: float, _flush: float, _root: Path) -> dict[str, Any]:
     """The floor: a bare deque."""
     queue: deque[object] = deque(maxlen=100_000)
-    result = play(lambda *sides, **more: queue.append((sides, more)), seconds, hz)
+    result = play(queue.append, seconds, hz, bare=True)
     return {**result, "cpu_us_a_row": None}
 
 
@@ -109,12 +115,11 @@ def run_strikelake(seconds: float, hz: float, flush: float, root: Path) -> dict[
     settings = Settings(root=root, raw_stream_flush_seconds=flush)
     tap = StreamTap(settings)
 
-    offer = partial(tap.offer, "NSE", symbol="NIFTY")
     # Imports, table creation and the first commit are paid at start-up, before the market opens.
-    offer(*make_update(np.random.default_rng(0))[:2], context={}, features={"feature_0": 0.0})
+    tap.offer("NSE", *make_update(np.random.default_rng(0))[:2], symbol="NIFTY", features={"feature_0": 0.0})
     tap.flush()
     cpu, own = time.process_time(), time.thread_time()
-    result = play(offer, seconds, hz)
+    result = play(tap.offer, seconds, hz)
     assert tap.close(), "not everything was committed"
     writer = time.process_time() - cpu - (time.thread_time() - own)
     rows = result["updates"] * (LEGS + 1)
@@ -146,8 +151,8 @@ def run_pylist(seconds: float, hz: float, flush: float, root: Path) -> dict[str,
     def write() -> None:
         chains, features = [], []
         while queue:
-            calls, puts, context, values, now = queue.popleft()
-            head = {"date": now.date(), "exchange": "NSE", "event_time": now, "symbol": "NIFTY"}
+            exchange, symbol, calls, puts, context, values, now = queue.popleft()
+            head = {"date": now.date(), "exchange": exchange, "event_time": now, "symbol": symbol}
             chains += [{**head, **context, "option_type": "CE", **leg} for leg in calls]
             chains += [{**head, **context, "option_type": "PE", **leg} for leg in puts]
             features.append({**head, **values})
@@ -161,12 +166,13 @@ def run_pylist(seconds: float, hz: float, flush: float, root: Path) -> dict[str,
             write()
         write()
 
-    def offer(calls: Any, puts: Any, context: Any, features: Any) -> object:
-        return queue.append((calls, puts, context, features, datetime.now(UTC)))
+    def offer(exchange: str, calls: Any, puts: Any, *, symbol: str, context: Any, features: Any) -> None:
+        queue.append((exchange, symbol, calls, puts, context, features, datetime.now(UTC)))
 
     root.mkdir(parents=True, exist_ok=True)
     calls, puts, features = make_update(np.random.default_rng(0))
-    offer(calls, puts, {"underlying_price": 1.0, "vix": 1.0}, features)
+    context = {"underlying_price": 1.0, "vix": 1.0}
+    offer("NSE", calls, puts, symbol="NIFTY", context=context, features=features)
     write()
     thread = threading.Thread(target=loop)
     thread.start()

@@ -63,8 +63,9 @@ def sync(
         DamagedTableError: A commit cannot be read, or commits that were not mirrored yet are gone.
     """
     commits = batches = 0
+    wanted = None if tables is None else set(tables)
     for name, path in lake.tables().items():
-        if tables is not None and name not in set(tables):
+        if wanted is not None and name not in wanted:
             continue
         while True:
             followed, added = _sync_some(lake, engine, name, path)
@@ -148,6 +149,11 @@ def _sync_some(lake: Lake, engine: Engine, name: str, path: Path) -> tuple[int, 
             raise DamagedTableError(
                 f"commits {at + 1} to {known[0] - 1} of {name} were cleaned up before they were mirrored"
             )
+        if known and known[-1] < at:
+            raise DamagedTableError(
+                f"the log of {name} ends at version {known[-1]}, but version {at} was mirrored: it is "
+                "another table than before; run 'strikelake catalog rebuild'"
+            )
         rows: list[dict[str, Any]] = []
         followed = 0
         for commit in commits_after(path, at):
@@ -176,6 +182,8 @@ def _rows_of(lake: Lake, name: str, path: Path, commit: Commit) -> Sequence[dict
             continue
         file = local_file(path, add["path"])
         partition = add["partitionValues"]
+        if not partition.get("date"):
+            raise DamagedTableError(f"{name} is not partitioned by date: {file} has no place in the mirror")
         facts = recorded.get(add["path"]) or _facts_of_foreign_file(file, partition)
         rows.append(
             {
@@ -207,7 +215,7 @@ def _facts_of_foreign_file(file: Path, partition: Mapping[str, str]) -> dict[str
     try:
         content = file.read_bytes()
         rows = pq.read_table(file, partitioning=None)
-    except OSError as error:
+    except (OSError, pa.ArrowInvalid) as error:
         raise DamagedTableError(f"data file {file} cannot be read: {error}") from error
     for column, value in partition.items():
         typed = pa.scalar(date.fromisoformat(value) if column == "date" else value)

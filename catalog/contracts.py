@@ -156,9 +156,7 @@ QUARANTINE = Contract(
     about="Input that could not become a row, with the reason.",
     grain=(),
     columns=(
-        Column(
-            "date", pa.date32(), "", "session date of the event, else of receipt", required=True
-        ),
+        Column("date", pa.date32(), "", "session date of the event, else of receipt", required=True),
         Column("exchange", pa.string(), "", "NSE or BSE", required=True),
         Column("received_time", TIME, "UTC", "when strikelake got it", required=True),
         Column("table", pa.string(), "", "the table it was meant for", required=True),

@@ -20,7 +20,7 @@ from catalog.contracts import OPTION_CHAIN, Column
 from catalog.exchanges import canonical_symbol
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate, Reject
-from ingest.live_values import epoch_us, expiry_date, number, shown
+from ingest.live_values import epoch_us, expiry_date, is_missing, number, shown
 
 BLOCK_ROWS = 4_096
 """Rows turned into arrays together."""
@@ -32,7 +32,7 @@ _LEG = tuple(
     for n in ("strike", "ltp", "bid", "ask", "bid_qty", "ask_qty", "oi", "oi_change", "volume", "iv")
 )
 _CONTEXT = tuple(_COLUMNS[n] for n in ("underlying_price", "vix", "atm_strike", "pcr", "lot_size"))
-_LARGEST_EXACT = 2.0**53  # beyond it a double skips whole numbers
+_LARGEST_EXACT = 2.0**53  # from here on a double skips whole numbers
 _BAD_EXPIRY = 0
 _Floats = npt.NDArray[np.float64]
 
@@ -93,20 +93,24 @@ class ChainRows:
         own_price = [leg.get("underlying_price") for leg in legs]
         columns["underlying_price"] += own_price
         stated = [leg.get("option_type") for leg in legs]
-        if stated.count(None) + stated.count(option_type) != len(stated):
+        if any(value is not None for value in stated):
             for index, value in enumerate(stated):
-                if value is not None and value != option_type:
+                same = value == option_type if isinstance(value, str) else is_missing(value)
+                if not same:
                     self._note(
                         len(self._legs) + index,
                         "bad_option_type",
                         f"option_type is {shown(value)} among the {option_type} legs",
                     )
         default = update.expiry
-        values = [leg.get("expiry", default) for leg in legs]
+        values = [default if (own := leg.get("expiry")) is None else own for leg in legs]
         try:
             self._expiries += map(self._expiry_codes.__getitem__, values)
-        except (TypeError, ValueError):
-            self._expiries[len(self._legs) :] = [self._expiry_code(i, v) for i, v in enumerate(values)]
+        except Exception:  # noqa: BLE001 - some value is missing, wrong, or raises: find out which
+            self._expiries[len(self._legs) :] = [
+                self._expiry_code(index, default if is_missing(value) else value)
+                for index, value in enumerate(values)
+            ]
         day = self._calendar.session_date(self._exchange, moment)
         self._segments.append(_Segment(update, moment, day, option_type, len(self._legs), len(legs)))
         self._context.append(context)
@@ -131,8 +135,8 @@ class ChainRows:
     def _expiry_code(self, index: int, value: Any) -> int:
         try:
             return self._expiry_codes[value]
-        except (TypeError, ValueError) as error:
-            self._note(len(self._legs) + index, "bad_expiry", str(error))
+        except Exception as error:  # noqa: BLE001 - hashing the app's object may raise anything
+            self._note(len(self._legs) + index, "bad_expiry", f"expiry {shown(value)}: {shown(error)}")
             return _BAD_EXPIRY
 
     def _end_block(self) -> None:
@@ -188,7 +192,7 @@ class ChainRows:
         result: _Floats | None
         try:
             result = np.array(values, dtype=np.float64)
-        except (TypeError, ValueError, OverflowError):
+        except Exception:  # noqa: BLE001 - `__float__` of the app's object may raise anything
             result = None
         if result is None or result.ndim != 1:
             result = np.full(len(values), np.nan)
@@ -211,7 +215,7 @@ class ChainRows:
         if pa.types.is_integer(column.type):
             with np.errstate(invalid="ignore"):
                 fraction = values != np.floor(values)
-            bad |= (fraction & ~np.isnan(values)) | (np.abs(values) > _LARGEST_EXACT)
+            bad |= (fraction & ~np.isnan(values)) | (np.abs(values) >= _limit(column.type))
         for index in np.flatnonzero(bad):
             at = int(index)
             if any(text.startswith(f"{column.name}: ") for _, text in self._problems.get(at, ())):
@@ -287,9 +291,15 @@ def _repeat_text(texts: list[str], sizes: npt.NDArray[np.int64]) -> pa.Array:
 def _to_arrow(values: _Floats, kind: pa.DataType) -> pa.Array:
     if not pa.types.is_integer(kind):
         return pa.array(values, from_pandas=True)
-    usable = np.isfinite(values) & (np.abs(values) <= _LARGEST_EXACT)
+    usable = np.isfinite(values) & (np.abs(values) < _limit(kind))
     whole = np.where(usable, values, 0).astype(kind.to_pandas_dtype())
     return pa.array(whole, kind, mask=~usable)
+
+
+def _limit(kind: pa.DataType) -> float:
+    """What a whole number of that type must stay below."""
+    bits: int = kind.bit_width
+    return min(2.0 ** (bits - 1), _LARGEST_EXACT)
 
 
 def _rule(column: Column) -> str:
@@ -301,5 +311,5 @@ def _rule(column: Column) -> str:
     if column.minimum is not None:
         rules.append(f"must be at least {column.minimum:g}")
     if pa.types.is_integer(column.type):
-        rules.append("must be a whole number")
+        rules.append(f"must be a whole number below {_limit(column.type):.0f}")
     return ", ".join([*rules, "must be finite"])

@@ -125,8 +125,12 @@ def commit(
             try:
                 result = committer.flush()
             except (StrikelakeError, OSError) as error:
-                if once:
+                if once and isinstance(error, StrikelakeError):
                     raise
+                if once:
+                    raise StrikelakeError(
+                        f"a commit failed: {error}; the rows are kept in the spool"
+                    ) from error
                 typer.echo(f"strikelake: {error}; trying again", err=True)
             else:
                 for table, rows in result.rows.items():

@@ -16,7 +16,7 @@ from catalog.batches import sync
 from catalog.contracts import CONTRACTS, Contract
 from catalog.database import open_database
 from lake.append import append
-from lake.errors import CatalogUnavailableError, DamagedTableError, SchemaMismatchError
+from lake.errors import CatalogUnavailableError, DamagedTableError, SchemaMismatchError, StrikelakeError
 from lake.process_lock import ProcessLock
 from lake.settings import Settings
 from lake.spool import Spool, SpooledRows
@@ -98,13 +98,27 @@ class Committer:
             OSError: The disk of the lake is full or failing; flush again.
         """
         result = FlushResult()
+        began_us = time.time_ns() // 1000
+        failures: list[StrikelakeError | OSError] = []
         for table in self._spool.tables():
-            while self._commit_one(table, result, progress):
-                pass
+            try:
+                while self._commit_one(table, result, progress, began_us):
+                    pass
+            except (StrikelakeError, OSError) as error:
+                # One table that cannot be written must not hold up the others.
+                logger.error(  # noqa: TRY400 - raised below
+                    "micro-batch not committed",
+                    extra={"action": "commit", "table": table, "error": str(error)},
+                )
+                failures.append(error)
+        if failures:
+            raise failures[0]
         return result
 
-    def _commit_one(self, table: str, result: FlushResult, progress: Callable[[int], None] | None) -> bool:
-        """Commit one micro-batch of a table; False if nothing was waiting."""
+    def _commit_one(
+        self, table: str, result: FlushResult, progress: Callable[[int], None] | None, began_us: int
+    ) -> bool:
+        """Commit one micro-batch of a table; False if nothing was waiting when the flush began."""
         started, cpu = time.perf_counter(), time.process_time()
         path, contract = self._paths[table], CONTRACTS[table]
         handle = open_table(path)
@@ -117,7 +131,9 @@ class Committer:
             )
             self._mirror(result)
         waiting = self._spool.waiting(table, limit_rows=MICRO_BATCH_ROWS, limit_bytes=MICRO_BATCH_BYTES)
-        if waiting is None:
+        # What came in since is the next flush's: a slow disk would else turn this one into an endless row
+        # of tiny commits. The first micro-batch is taken in any case, as the clock may have been set back.
+        if waiting is None or (table in result.versions and waiting.oldest_us > began_us):
             return False
         batch_id = f"{self._spool.short_stream}-{waiting.last:012d}"
         commit = append(

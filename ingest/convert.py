@@ -28,6 +28,7 @@ from ingest.events import (
 from ingest.feature_rows import FeatureRows
 from ingest.live_values import event_moment, moment_of, shown
 from ingest.quarantine import quarantine_entries
+from lake.errors import MalformedInputError
 from lake.spool import Entry, Key
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,15 @@ class Converted:
     rejects: dict[str, int] = field(default_factory=dict)
     identities: list[bytes] = field(default_factory=list)
 
+    def add(self, other: Converted) -> None:
+        """Take in what further updates became."""
+        self.entries += other.entries
+        self.identities += other.identities
+        for key, rows in other.offered.items():
+            self.offered[key] = self.offered.get(key, 0) + rows
+        for reason, count in other.rejects.items():
+            self.rejects[reason] = self.rejects.get(reason, 0) + count
+
 
 def convert(
     updates: Iterable[ChainUpdate], reference: ReferenceData, *, pause: Callable[[], None] | None = None
@@ -66,6 +76,23 @@ def convert(
         reference: Calendar and lot sizes.
         pause: Called between steps, to let other threads run.
     """
+    given = list(updates)
+    try:
+        return _convert(given, reference, pause)
+    except Exception as error:
+        # One value that raises (in its `__float__`, its `__hash__`, its text) must cost no other update.
+        logger.exception("updates could not be converted together", extra={"action": "convert"})
+        if len(given) == 1:
+            return _refused(given[0], reference, error)
+    done = Converted()
+    for update in given:
+        done.add(convert([update], reference, pause=pause))
+    return done
+
+
+def _convert(
+    updates: list[ChainUpdate], reference: ReferenceData, pause: Callable[[], None] | None
+) -> Converted:
     done = Converted()
     chains: dict[str, ChainRows] = {}
     features: dict[str, FeatureRows] = {}
@@ -82,6 +109,7 @@ def convert(
         try:
             # Everything of an update that may raise happens before the first row of it is collected.
             prepared = _prepare(update, exchange, reference)
+            prepared.check_complete(offered)
         except Exception as error:
             # The objects are somebody else's, and any of their methods may raise anything. The drain
             # must go on, and the rows must be accounted for.
@@ -125,6 +153,19 @@ class _Prepared:
     features: bool
     rejects: list[Reject]
 
+    def check_complete(self, offered: Mapping[Key, int]) -> None:
+        """Compare with what was counted: the app may have changed its objects in between.
+
+        Raises:
+            MalformedInputError: There are more or fewer rows than were offered.
+        """
+        found = {CHAIN_TABLE: sum(len(legs) for _, legs in self.legs), FEATURE_TABLE: int(self.features)}
+        for reject in self.rejects:
+            found[reject.table] = found.get(reject.table, 0) + 1
+        counted = {table: rows for (table, _), rows in offered.items()}
+        if any(found.get(table, 0) != counted.get(table, 0) for table in found | counted):
+            raise MalformedInputError(f"{counted} rows were offered, but {found} could be read")
+
 
 def _prepare(update: ChainUpdate, exchange: str, reference: ReferenceData) -> _Prepared:
     sides = [(option_type, *_as_legs(getattr(update, side))) for option_type, side in _SIDES]
@@ -163,15 +204,25 @@ def _file(rejected: list[_Rejected], reference: ReferenceData, done: Converted) 
         grouped.setdefault(id(update), (update, moment, []))[2].extend(rejects)
     for update, moment, rejects in grouped.values():
         exchange = exchange_key(update.exchange)
+        source: Any = update.source
         done.entries += quarantine_entries(
             rejects,
             exchange=exchange,
             day=reference.calendar.session_date(exchange, moment or moment_of(update.received_ns)),
             received_ns=update.received_ns,
-            source=str(update.source),
+            source=source if isinstance(source, str) else shown(source),
         )
         for reject in rejects:
             done.rejects[reject.reason] = done.rejects.get(reject.reason, 0) + 1
+
+
+def _refused(update: ChainUpdate, reference: ReferenceData, error: Exception) -> Converted:
+    """All rows of an update as rejects."""
+    done = Converted(offered=rows_offered(update))
+    if update.identity is not None:
+        done.identities.append(update.identity)
+    _file([(update, None, _unreadable(update, done.offered, error))], reference, done)
+    return done
 
 
 def _unreadable(update: ChainUpdate, offered: Mapping[Key, int], error: Exception) -> list[Reject]:
@@ -189,7 +240,7 @@ def _identity_problem(update: ChainUpdate) -> tuple[str, str] | None:
     symbol: Any = update.symbol
     if not isinstance(exchange, str) or canonical_exchange(exchange) is None:
         return "unknown_exchange", f"exchange {shown(exchange)}; known: NSE, BSE"
-    if not isinstance(symbol, str) or not symbol.strip():
+    if not isinstance(symbol, str) or not symbol.strip() or not symbol.isprintable():
         return "bad_symbol", f"symbol {shown(symbol)}"
     return None
 
@@ -199,8 +250,13 @@ def _as_legs(given: Any) -> tuple[list[dict[str, Any]], list[Reject]]:
     if given is None:
         return [], []
     records: Any = given
-    if hasattr(given, "to_dict") and hasattr(given, "columns"):  # a DataFrame
-        records = given.to_dict("records")
+    if hasattr(given, "columns"):  # a DataFrame of polars or pandas, or an Arrow table
+        if hasattr(given, "to_dicts"):
+            records = given.to_dicts()
+        elif hasattr(given, "to_pylist"):
+            records = given.to_pylist()
+        elif hasattr(given, "to_dict"):
+            records = given.to_dict("records")
     elif isinstance(given, Mapping):
         records = [
             {"strike": strike, **leg} if isinstance(leg, Mapping) and "strike" not in leg else leg

@@ -50,7 +50,7 @@ class FeatureRows:
         values: Any = list(features.values())
         try:
             values = np.array(values, dtype=np.float64)
-        except (TypeError, ValueError, OverflowError):
+        except Exception:  # noqa: BLE001 - `__float__` of the app's object may raise anything
             values = None
         if values is None or values.ndim != 1:
             values = np.empty(len(names))
@@ -59,6 +59,9 @@ class FeatureRows:
                     values[index] = number(features[name])
                 except ValueError as error:
                     return Reject("bad_number", f"{name}: {error}", dict(features), FEATURE_TABLE)
+        for index in np.flatnonzero(np.isinf(values)).tolist():
+            detail = f"{names[index]}: {values[index]} breaks: must be finite"
+            return Reject("contract", detail, dict(features), FEATURE_TABLE)
         self._values.setdefault(names, []).append(values)
         self._keys.setdefault(names, []).append((update, moment, day))
         return None
@@ -89,7 +92,8 @@ def _names_problem(names: tuple[Any, ...]) -> tuple[str, str] | None:
         return "too_many_features", f"{len(names)} features; at most {MAX_FEATURES} are kept"
     folded: set[str] = set()
     for name in names:
-        if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME or _BAD_IN_NAMES & set(name):
+        plain = isinstance(name, str) and name.isprintable() and not _BAD_IN_NAMES & set(name)
+        if not plain or not 0 < len(name) <= _MAX_NAME:
             return "bad_feature_name", f"{shown(name)} cannot be a column name"
         low = name.casefold()
         if low in _RESERVED:

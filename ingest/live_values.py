@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, date, datetime, timedelta
+from numbers import Integral, Real
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -39,8 +40,16 @@ def number(value: Any) -> float:
             raise ValueError(f"{shown(value)} is no number") from None
     try:
         return float(value)
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # noqa: BLE001 - `__float__` of the app's object may raise anything
         raise ValueError(f"{shown(value)} is no number") from None
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value is one of the usual forms of "missing"."""
+    try:
+        return math.isnan(number(value))
+    except ValueError:
+        return False
 
 
 def expiry_date(value: Any) -> date:
@@ -49,9 +58,10 @@ def expiry_date(value: Any) -> date:
     Raises:
         ValueError: It is none of these.
     """
-    if isinstance(value, datetime):
+    # NaT passes for a datetime, but its date() is no date.
+    if isinstance(value, datetime) and type(value).__name__ not in _PANDAS_NULLS:
         return value.date()
-    if isinstance(value, date):
+    if isinstance(value, date) and not isinstance(value, datetime):
         return value
     if isinstance(value, str):
         text = value.strip()
@@ -118,8 +128,9 @@ def _aware(value: Any, zone: ZoneInfo) -> datetime:
         moment = value.to_pydatetime(warn=False) if hasattr(value, "to_pydatetime") else value
     elif isinstance(value, str):
         moment = datetime.fromisoformat(value.strip())
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        moment = _EPOCH + timedelta(seconds=value)
+    elif isinstance(value, Real) and not isinstance(value, bool):
+        seconds = int(value) if isinstance(value, Integral) else float(value)
+        moment = _EPOCH + timedelta(seconds=seconds)
     else:
         raise TypeError("give a datetime, ISO text or epoch seconds")
     return moment if moment.tzinfo else moment.replace(tzinfo=zone)

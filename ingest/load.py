@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from ingest.convert import convert
 from ingest.events import ChainUpdate, exchange_key, rows_offered
 from ingest.quarantine import quarantine_entries
 from ingest.sources.base import FileReject, SourceAdapter
+from lake.errors import StrikelakeError
 from lake.process_lock import ProcessLock
 from lake.settings import Settings
 from lake.spool import Entry, Key, Spool
@@ -96,11 +97,10 @@ class _Loader:
 
     def spool(self) -> None:
         converted = convert(self._chains, self._reference)
+        offered = dict(self._offered)
         for key, rows in converted.offered.items():
-            self._offered[key] = self._offered.get(key, 0) + rows
-        self._spool.put(
-            [*converted.entries, *self._entries], offered=self._offered, identities=self._identities
-        )
+            offered[key] = offered.get(key, 0) + rows
+        self._spool.put([*converted.entries, *self._entries], offered=offered, identities=self._identities)
         for reason, count in converted.rejects.items():
             self._count_rejects(reason, count)
         self._summary.rows += sum(e.rows for e in converted.entries if e.table == OPTION_CHAIN.table)
@@ -110,7 +110,12 @@ class _Loader:
             self.commit()
 
     def commit(self) -> None:
-        result = self._committer.flush()
+        try:
+            result = self._committer.flush()
+        except OSError as error:
+            raise StrikelakeError(
+                f"a commit failed: {error}; what was spooled is kept, load again once that is repaired"
+            ) from error
         self._summary.mirrored = self._summary.mirrored and result.mirrored
         self._uncommitted = 0
 
@@ -163,17 +168,12 @@ def load(
     try:
         try:
             for file in files:
-                try:
-                    for item in adapter.read(file, loader.reference):
-                        loader.take(item)
-                    summary.files += 1
-                except OSError as error:
-                    summary.unreadable[str(file)] = error.strerror or str(error)
+                for item in _read(adapter, file, loader.reference, summary):
+                    loader.take(item)
                 if progress:
                     progress(file)
         except KeyboardInterrupt:
-            # What was read until now is whole chains: keep it, so that the next load goes on from here.
-            loader.spool()
+            # What is not spooled yet is read again by the next load; it may be half collected.
             loader.commit()
             raise
         loader.spool()
@@ -183,6 +183,23 @@ def load(
     logger.info("files loaded", extra={"action": "load", "source": summary.source, "files": summary.files,
                                        "chains": summary.chains, "rows": summary.rows})  # fmt: skip
     return summary
+
+
+def _read(
+    adapter: SourceAdapter, file: Path, reference: ReferenceData, summary: LoadSummary
+) -> Iterator[ChainUpdate | FileReject]:
+    """The chains of one file; a file that cannot be read is noted (not so a failing spool or lake)."""
+    chains = adapter.read(file, reference)
+    while True:
+        try:
+            item = next(chains, None)
+        except OSError as error:
+            summary.unreadable[str(file)] = error.strerror or str(error)
+            return
+        if item is None:
+            summary.files += 1
+            return
+        yield item
 
 
 def _utc(epoch_ns: int) -> datetime:

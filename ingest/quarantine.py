@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from catalog.contracts import QUARANTINE
@@ -45,7 +47,7 @@ def quarantine_entries(
                 "reason": [reject.reason for reject in chosen],
                 "detail": [_text(reject.detail) for reject in chosen],
                 "payload": [payload_text(reject.payload) for reject in chosen],
-                "source": [source] * size,
+                "source": [_text(source)] * size,
             },
             schema=_COLUMNS,
         )
@@ -56,8 +58,11 @@ def quarantine_entries(
 def payload_text(payload: Any) -> str:
     """Any input as JSON; what JSON does not know is written as its text."""
     try:
-        text = json.dumps(payload, default=_describe, ensure_ascii=False)
-    except (ValueError, TypeError, RecursionError):
+        try:
+            text = json.dumps(payload, default=_describe, ensure_ascii=False, allow_nan=False)
+        except ValueError:
+            text = json.dumps(_finite(payload), default=_describe, ensure_ascii=False, allow_nan=False)
+    except Exception:  # noqa: BLE001 - the input is somebody else's; the reject must be kept all the same
         text = json.dumps({"repr": _describe(payload)})
     if len(text) > PAYLOAD_MAX_CHARS:
         text = json.dumps({"cut": text[:PAYLOAD_MAX_CHARS], "chars": len(text)}, ensure_ascii=False)
@@ -72,9 +77,24 @@ def count_by_reason(rejects: Iterable[Reject]) -> dict[str, int]:
     return counts
 
 
-def _describe(value: Any) -> str:
+def _finite(value: Any) -> Any:
+    """The payload without NaN and infinities, which JSON does not know: null, and text."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
+
+
+def _describe(value: Any) -> Any:
     # repr() of foreign objects may raise anything; the reject must be kept all the same.
     try:
+        if isinstance(value, np.generic):
+            return value.item()
         return value.isoformat() if isinstance(value, date | datetime) else repr(value)[:PAYLOAD_MAX_CHARS]
     except Exception as error:  # noqa: BLE001
         return f"<{type(value).__name__}: its text cannot be had: {type(error).__name__}>"

@@ -11,6 +11,7 @@ Capturing is off unless `enable_raw_stream_capture` (environment: `ENABLE_RAW_ST
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 from collections.abc import Mapping
@@ -41,6 +42,7 @@ _OFF_MESSAGE = "raw stream capture is off; set ENABLE_RAW_STREAM=true to keep ev
 _lock = threading.Lock()
 _tap: StreamTap | None = None
 _off = False
+_starting: threading.Thread | None = None
 
 
 def start_raw_stream(settings: Settings | None = None) -> StreamTap | None:
@@ -73,6 +75,10 @@ def start_raw_stream(settings: Settings | None = None) -> StreamTap | None:
 def stop_raw_stream(timeout_s: float = 60.0) -> bool:
     """Commit what was taken and stop capturing; True if all was committed in time."""
     global _tap, _off
+    starting = _starting
+    if starting is not None:
+        # A tap whose files are being opened has first to be there to be closed.
+        starting.join(timeout_s)
     with _lock:
         tap, _tap, _off = _tap, None, False
     return tap.close(timeout_s) if tap is not None else True
@@ -123,7 +129,7 @@ def enqueue_raw_stream_event(
 
 def _start_in_background() -> StreamTap | None:
     """For apps that never called `start_raw_stream`: queue at once, open files in another thread."""
-    global _tap, _off  # noqa: PLW0603
+    global _tap, _off, _starting  # noqa: PLW0603
     with _lock:
         if _tap is not None or _off:
             return _tap
@@ -138,7 +144,10 @@ def _start_in_background() -> StreamTap | None:
             logger.warning(_OFF_MESSAGE, extra={"action": "start"})
             return None
         _tap = StreamTap(settings, start=False)
-        threading.Thread(target=_start, args=(_tap,), name="strikelake-start", daemon=True).start()
+        _starting = threading.Thread(target=_start, args=(_tap,), name="strikelake-start", daemon=True)
+        _starting.start()
+        # The tap registers itself only once it is started; a short script may end before that.
+        atexit.register(stop_raw_stream)
         return _tap
 
 

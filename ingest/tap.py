@@ -185,9 +185,12 @@ class StreamTap:
     def flush(self, timeout_s: float = 60.0) -> bool:
         """Commit everything offered until now; True if that was done in time.
 
-        With `committer="process"`, everything is spooled; committing is the other process's.
+        With `committer="process"`, everything is spooled; committing is the other process's. A tap that was
+        not started, or is closed, has nobody to do it: False.
         """
-        return self._workers is not None and bool(self._workers.flush(timeout_s))
+        if self._workers is None or self._closed.is_set():
+            return False
+        return bool(self._workers.flush(timeout_s))
 
     def close(self, timeout_s: float = 60.0) -> bool:
         """Take nothing more, commit what was taken, end the threads; True if all was committed in time.
@@ -198,7 +201,7 @@ class StreamTap:
             return True
         self._accepting = self._straight = False
         self._closed.set()
-        done = True
+        done = not self._queue
         if self._workers is not None:
             done = bool(self._workers.stop(timeout_s))
         atexit.unregister(self.close)

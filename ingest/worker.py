@@ -98,8 +98,8 @@ class TapWorkers:
     def _drain_loop(self) -> None:
         while True:
             # Read before the work: whatever was offered before the stop is then drained by this run.
-            last = self._stop.is_set()
             self._drain_now.clear()
+            last = self._stop.is_set()
             run = self._drains.begin()
             try:
                 self._drain()
@@ -131,11 +131,13 @@ class TapWorkers:
             updates = self._tap.take(min(DRAIN_UPDATES, left))
             left -= len(updates)
             drops = self._tap.take_drops()
-            if not updates and not drops:
+            if updates or drops:
+                converted = convert(updates, self._reference, pause=_pause)
+                self._unsaved = (len(updates), converted, drops)
+                self._save()
+            # Not "until nothing is dropped any more": while the queue is full that would never come.
+            if not updates or left <= 0:
                 return
-            converted = convert(updates, self._reference, pause=_pause)
-            self._unsaved = (len(updates), converted, drops)
-            self._save()
 
     def _save(self) -> None:
         """Put what was converted into the spool; it is kept in memory until that worked."""
@@ -143,9 +145,9 @@ class TapWorkers:
             return
         updates, converted, drops = self._unsaved
         if self._spool.used_bytes() > self._settings.raw_stream_spool_max_bytes:
-            self._tap.count_lost(updates, {}, SPOOL_FULL)
             given_up = {(*key, SPOOL_FULL): rows for key, rows in converted.offered.items()}
             self._spool.put([], offered=_with_drops(converted.offered, drops), dropped={**drops, **given_up})
+            self._tap.count_lost(updates, {}, SPOOL_FULL)
         else:
             self._spool.put(converted.entries, offered=_with_drops(converted.offered, drops), dropped=drops)
             self._tap.count_spooled(updates)
@@ -164,8 +166,8 @@ class TapWorkers:
         while True:
             self._commit_now.wait(max(0.0, due - time.monotonic()))
             # The drain ends first, see stop(): what it spooled last is committed by this run.
-            last = self._stop.is_set() and not self._threads[0].is_alive()
             self._commit_now.clear()
+            last = self._stop.is_set() and not self._threads[0].is_alive()
             due = time.monotonic() + self._settings.raw_stream_flush_seconds
             run = self._commits.begin()
             try:

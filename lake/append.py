@@ -21,7 +21,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.schema import PrimitiveType
 from deltalake.transaction import AddAction, RemoveAction
 
-from lake.commit_log import METADATA_KEY, Commit, commit_file, commits_after
+from lake.commit_log import METADATA_KEY, Commit, commit_file, commits_after, read_commit
 from lake.data_file import DataFile, write_data_file
 from lake.digest import content_digest
 from lake.durability import fsync_directory, fsync_file
@@ -78,6 +78,7 @@ def append(
     handle = handle or open_table(table_path)
     committed = handle.transaction_version(stream)
     if committed is not None and committed >= sequence:
+        sync_stream(table_path, stream, handle.version())
         return None
     if _widen(handle, spec, batch.schema):
         handle = open_table(table_path)
@@ -111,16 +112,56 @@ def append(
             f"deltalake reported sequence {sequence} of {stream} committed to {spec.name}, "
             f"but no commit after version {base} has it"
         )
-    fsync_file(commit_file(table_path, commit.version))
-    fsync_directory(table_path / "_delta_log")
+    try:
+        fsync_file(commit_file(table_path, commit.version))
+        fsync_directory(table_path / "_delta_log")
+    except OSError as error:
+        raise CommitStateUnknownError(
+            f"{spec.name}: version {commit.version} is committed but not synced: {error}"
+        ) from error
     if commit.version % CHECKPOINT_INTERVAL == 0:
-        write_log_checkpoint(table_path)
+        try:
+            write_log_checkpoint(table_path)
+        except (DeltaError, OSError) as error:
+            # It only makes opening faster, and the commit stands.
+            logger.warning(
+                "log checkpoint failed",
+                extra={"action": "log_checkpoint", "table": spec.name, "error": str(error)},
+            )
     return commit
 
 
+def sync_stream(table_path: Path, stream: str, newest: int) -> None:
+    """Sync the last commit of a stream: who wrote it may have died before doing so.
+
+    To be called before what was committed is forgotten elsewhere, e.g. cleared from a spool.
+
+    Args:
+        table_path: Folder of the table.
+        stream: Identity of the writer's stream in Delta's txn action.
+        newest: Version to look back from.
+
+    Raises:
+        DamagedTableError: A commit on the way back cannot be read.
+        OSError: The disk failed.
+    """
+    for version in range(newest, -1, -1):
+        if not commit_file(table_path, version).exists():
+            return
+        if stream in read_commit(table_path, version).transactions:
+            fsync_file(commit_file(table_path, version))
+            fsync_directory(table_path / "_delta_log")
+            return
+
+
 def write_log_checkpoint(table_path: Path) -> None:
-    """Write Delta's log checkpoint of the newest version and sync it."""
-    started = time.time()
+    """Write Delta's log checkpoint of the newest version and sync it.
+
+    Raises:
+        DeltaError: deltalake could not write it.
+        OSError: The disk is full or failed.
+    """
+    started = time.perf_counter()
     handle = open_table(table_path)
     handle.create_checkpoint()
     log = table_path / "_delta_log"
@@ -130,7 +171,7 @@ def write_log_checkpoint(table_path: Path) -> None:
     logger.info(
         "log checkpoint written",
         extra={"action": "log_checkpoint", "table": table_path.name, "version": handle.version(),
-               "seconds": round(time.time() - started, 3)},
+               "seconds": round(time.perf_counter() - started, 3)},
     )  # fmt: skip
 
 
@@ -193,6 +234,11 @@ def _discard(table_path: Path, files: list[DataFile]) -> None:
 
 def _partitions(batch: pa.Table, columns: tuple[str, ...]) -> list[tuple[dict[str, str], pa.Table]]:
     """The rows of each partition, sorted by partition value."""
+    for name in columns:
+        if batch.column(name).null_count:
+            raise SchemaMismatchError(
+                f"the partition column {name} is null in {batch.column(name).null_count} rows"
+            )
     distinct = [batch.column(name).unique() for name in columns]
     if all(len(values) == 1 for values in distinct):
         only = zip(columns, distinct, strict=True)
@@ -232,6 +278,8 @@ def _widen(handle: DeltaTable, spec: TableSpec, schema: pa.Schema) -> bool:
     for column in schema:
         twin = by_folded.get(column.name.casefold())
         if twin is None:
+            if not column.name:
+                raise SchemaMismatchError(f"{spec.name}: a new column has no name")
             if not pa.types.is_float64(column.type):
                 raise SchemaMismatchError(
                     f"{spec.name}: new column {column.name} must be float64, not {column.type}"

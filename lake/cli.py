@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import importlib.metadata
 import importlib.util
 import os
@@ -41,7 +42,9 @@ class LazyCommands(TyperGroup):
         """The command that is called, imported now."""
         entry = _entry_points().get(args[0]) if args else None
         if entry is None:
-            return super().resolve_command(ctx, args)
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            return ctx.fail(f"No such command {args[0]!r}.{hint}")
         command = typer.main.get_command(entry.load())
         command.name = args[0]
         return args[0], command, args[1:]
@@ -98,11 +101,6 @@ def main() -> None:
     debug = "--debug" in sys.argv
     try:
         app(prog_name="strikelake", standalone_mode=True)
-    except StrikelakeError as error:
-        if debug:
-            raise
-        typer.echo(f"strikelake: {error}", err=True)
-        sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("strikelake: interrupted", err=True)
         sys.exit(130)
@@ -110,6 +108,11 @@ def main() -> None:
         # The reader (head, a pager) has seen enough; nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except (StrikelakeError, OSError) as error:
+        if debug:
+            raise
+        typer.echo(f"strikelake: {error}", err=True)
+        sys.exit(1)
 
 
 def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:

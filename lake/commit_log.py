@@ -61,15 +61,18 @@ def read_commit(table_path: Path, version: int) -> Commit:
     """
     path = commit_file(table_path, version)
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise VersionNotFoundError(f"the log of {table_path.name} has no commit {version}") from error
     try:
-        actions = [json.loads(line) for line in text.splitlines() if line.strip()]
+        # Not splitlines(): deltalake writes U+2028 and its like unescaped within a line.
+        actions = [json.loads(line) for line in content.decode().split("\n") if line.strip()]
     except ValueError as error:
         raise DamagedTableError(f"commit {version} of {table_path.name} is torn: {path}") from error
     if not actions:
         raise DamagedTableError(f"commit {version} of {table_path.name} is empty: {path}")
+    if not all(isinstance(action, dict) for action in actions):
+        raise DamagedTableError(f"commit {version} of {table_path.name} has lines that are not actions")
     info: dict[str, Any] = next((a["commitInfo"] for a in actions if "commitInfo" in a), {})
     milliseconds = info.get("timestamp")
     if milliseconds is None:

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 _U64 = npt.NDArray[np.uint64]
 _LANES = (b"strikelake-digest-1/a", b"strikelake-digest-1/b")
 _ROWS_A_BLOCK = 65_536
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _NAN_BITS = np.uint64(0x7FF8000000000000)
 
 
@@ -47,8 +48,9 @@ class ContentDigest:
             for name in names:
                 _add_column(sums, name, block.column(name))
             for lane, row_hashes in enumerate(sums):
-                # Without a last mix of the whole row, values could be swapped between two rows.
-                total = int(np.sum(_mix(row_hashes), dtype=np.uint64))
+                # Without a last mix of the whole row, values could be swapped between two rows; without
+                # the increment, a row of nulls would count for nothing.
+                total = int(np.sum(_mix(row_hashes + _GAMMA), dtype=np.uint64))
                 self._sums[lane] = (self._sums[lane] + total) % 2**64
         self.rows += table.num_rows
 

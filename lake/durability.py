@@ -42,12 +42,13 @@ def write_durably(path: Path, data: bytes | memoryview) -> None:
         FileExistsError: There is such a file already.
         OSError: The disk is full or failed; what was written is removed.
     """
-    with path.open("xb") as file:
-        try:
+    file = path.open("xb")
+    try:
+        # Closing writes what is still buffered, so on a full disk it fails once more, within this block.
+        with file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        except OSError:
-            file.close()
-            path.unlink(missing_ok=True)
-            raise
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise

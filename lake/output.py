@@ -87,7 +87,10 @@ def _csv(rows: Sequence[Row], names: Sequence[str], zone: str) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
     for row in rows:
-        writer.writerow(["" if row[n] is None else _plain(row[n], ZoneInfo(zone)) for n in names])
+        plain = [_plain(row[n], ZoneInfo(zone)) for n in names]
+        writer.writerow(
+            [json.dumps(v, ensure_ascii=False) if isinstance(v, list | dict) else v for v in plain]
+        )
     return text.getvalue()
 
 
@@ -96,7 +99,8 @@ def _table(rows: Sequence[Row], names: list[str], zone: str, limit: int | None) 
     shown = rows if limit is None else rows[:limit]
     cells = {name: [_cell(row[name], ZoneInfo(zone)) for row in shown] for name in names}
     right = {n: all(isinstance(r[n], int | float | Decimal | None) for r in shown) for n in names}
-    width = {n: max([len(n), *map(len, cells[n])]) for n in names}
+    titles = {n: _printable(n) for n in names}
+    width = {n: max([len(titles[n]), *map(len, cells[n])]) for n in names}
     room = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 10_000
     fitting: list[str] = []
     used = 0
@@ -112,14 +116,14 @@ def _table(rows: Sequence[Row], names: list[str], zone: str, limit: int | None) 
         parts = [texts[n].rjust(width[n]) if right[n] else texts[n].ljust(width[n]) for n in fitting]
         return "  ".join(parts).rstrip()
 
-    lines = [line({n: n for n in fitting}), "  ".join("-" * width[n] for n in fitting)]
+    lines = [line(titles), "  ".join("-" * width[n] for n in fitting)]
     lines += [line({n: cells[n][i] for n in fitting}) for i in range(len(shown))]
     if len(rows) > len(shown):
         lines.append(f"... {len(rows) - len(shown):,} more rows: raise --limit, or use --output csv")
     elif not rows:
         lines.append("(no rows)")
     if hidden:
-        lines.append(f"(no room for: {', '.join(hidden)})")
+        lines.append(f"(no room for: {', '.join(titles[n] for n in hidden)})")
     return "\n".join(lines) + "\n"
 
 
@@ -138,9 +142,13 @@ def _cell(value: Any, zone: ZoneInfo) -> str:
             f".{moment.microsecond:06d}".rstrip("0") if moment.microsecond else ""
         )
     if isinstance(value, list | dict):
-        return json.dumps(_plain(value, zone), ensure_ascii=False)
-    # Line breaks and control characters from data would break the table, or drive the terminal.
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(value))
+        return _printable(json.dumps(_plain(value, zone), ensure_ascii=False))
+    return _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    """Line breaks and control characters from data would break the table, or drive the terminal."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def _write(text: str) -> None:

@@ -10,8 +10,9 @@ from typing import Any, Self
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from lake.errors import QueryError, TableNotFoundError, VersionNotFoundError
+from lake.errors import DamagedTableError, QueryError, TableNotFoundError, VersionNotFoundError
 from lake.queries import QUERIES, load_folder
 from lake.snapshot import Snapshot, duckdb_type, literal, quote, read_snapshot
 from lake.spool import Spool
@@ -101,6 +102,9 @@ class Session:
             sql: One statement; `$name` marks a parameter.
             parameters: Values by name.
 
+        Returns:
+            The rows; of columns of one name, the second is called `name_1`, and so on.
+
         Raises:
             QueryError: The statement is not valid, failed, or names something that is not bound.
         """
@@ -111,7 +115,7 @@ class Session:
                 relation = self.connection.sql(sql)
             if relation is None:
                 return pa.table({})
-            return relation.to_arrow_table()
+            return _tell_apart(relation.to_arrow_table())
         except duckdb.Error as error:
             reasons = [reason for name, reason in self.unbound.items() if name in sql]
             raise QueryError("; ".join([str(error).strip(), *reasons])) from error
@@ -143,7 +147,7 @@ class Session:
             if sequence > (snapshot.handle.transaction_version(stream) or 0)
         ]
         if waiting:
-            rows = pa.concat_tables(waiting, promote_options="default")
+            rows = _fold_names(waiting, snapshot.schema.names)
             self.connection.register(f"{name}__spooled", rows)
             known = set(rows.column_names)
             columns = [
@@ -152,7 +156,11 @@ class Session:
             ]
             columns += [quote(n) for n in rows.column_names if n not in set(snapshot.schema.names)]
             selects.append(f"SELECT {', '.join(columns)} FROM {quote(name + '__spooled')}")
-        self.connection.execute(f"CREATE VIEW {quote(name)} AS {' UNION ALL BY NAME '.join(selects)}")
+        try:
+            self.connection.execute(f"CREATE VIEW {quote(name)} AS {' UNION ALL BY NAME '.join(selects)}")
+        except duckdb.Error as error:
+            why = str(error).partition("\n")[0]
+            raise DamagedTableError(f"{name} cannot be read at version {snapshot.version}: {why}") from error
 
     def _bind_views(self, folder: Path) -> None:
         for query in load_folder(folder):
@@ -164,7 +172,11 @@ class Session:
                 ]
                 self.unbound[query.name] = f"{query.name} needs " + "; ".join(why)
                 continue
-            self.connection.execute(f"CREATE VIEW {quote(query.name)} AS {query.sql}")
+            try:
+                self.connection.execute(f"CREATE VIEW {quote(query.name)} AS {query.sql}")
+            except duckdb.Error as error:
+                # E.g. a column that the table did not have yet at the version asked for.
+                self.unbound[query.name] = f"{query.name}: {str(error).partition(chr(10))[0]}"
 
     def _has(self, name: str) -> bool:
         found = self.connection.execute(
@@ -185,3 +197,33 @@ class Session:
             finally:
                 spool.close()
         return found
+
+
+def _tell_apart(rows: pa.Table) -> pa.Table:
+    """Give columns of one name (`SELECT a.x, b.x`) names of their own; by name only one could be read."""
+    names: list[str] = []
+    taken = set(rows.column_names)
+    for name in rows.column_names:
+        unique, count = name, 0
+        while unique in names or (count and unique in taken):
+            count += 1
+            unique = f"{name}_{count}"
+        names.append(unique)
+    return rows if names == rows.column_names else rows.rename_columns(names)
+
+
+def _fold_names(parts: list[pa.Table], names: list[str]) -> pa.Table:
+    """Rows of several entries in one table, in which columns differ by more than upper and lower case.
+
+    DuckDB takes `rsi` and `RSI` for one column, and so does the commit that these rows wait for.
+    """
+    spelling = {name.casefold(): name for name in names}
+    renamed = []
+    for part in parts:
+        columns: dict[str, pa.ChunkedArray] = {}
+        for name in part.column_names:
+            known = spelling.setdefault(name.casefold(), name)
+            values = part.column(name)
+            columns[known] = pc.coalesce(columns[known], values) if known in columns else values
+        renamed.append(pa.table(columns))
+    return pa.concat_tables(renamed, promote_options="default")

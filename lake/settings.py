@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     def _timezone_is_known(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ValueError, OSError) as error:
+        except (KeyError, ValueError, OSError) as error:
             raise ValueError("not a time zone of the IANA database") from error
         return value
 
@@ -126,6 +126,9 @@ def load_settings(**given: Any) -> Settings:
     Raises:
         SettingsError: A value is not valid, or the file cannot be read; the message names the key.
     """
+    file = os.environ.get(f"{PREFIX}CONFIG")
+    if file is not None and not Path(file).is_file():
+        raise SettingsError(f"{PREFIX}CONFIG: there is no file {file}")
     try:
         return Settings(**{key: value for key, value in given.items() if value is not None})
     except ValidationError as error:

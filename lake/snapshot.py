@@ -6,6 +6,7 @@ log, so a snapshot never sees files of an unfinished commit.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -73,6 +74,8 @@ def read_snapshot(table_path: Path, at: int | datetime | None = None) -> Snapsho
         raise DamagedTableError(
             f"{table_path.name} uses {', '.join(sorted(misread))}, which strikelake does not write or read"
         )
+    schema = _plain(pa.schema(handle.schema().to_arrow()))
+    _refuse_hive_names_above(table_path.resolve(), schema)
     actions = pa.table(handle.get_add_actions(flatten=True))
     times = actions.column("modification_time").to_pylist()
     paths = actions.column("path").to_pylist()
@@ -80,7 +83,7 @@ def read_snapshot(table_path: Path, at: int | datetime | None = None) -> Snapsho
     return Snapshot(
         table=table_path.name,
         version=handle.version(),
-        schema=_plain(pa.schema(handle.schema().to_arrow())),
+        schema=schema,
         partition_by=tuple(handle.metadata().partition_columns),
         files=tuple(local_file(table_path.resolve(), path) for path in ordered),
         handle=handle,
@@ -103,7 +106,7 @@ def select_files(schema: pa.Schema, partition_by: Sequence[str], files: Sequence
             quote(f.name) if f.name in present else f"NULL::{duckdb_type(f.type)} AS {quote(f.name)}"
             for f in schema
         )
-        names = ", ".join(literal(file.as_posix()) for file in group)
+        names = ", ".join(literal(_not_a_pattern(file.as_posix())) for file in group)
         scans.append(
             f"SELECT {columns} FROM read_parquet([{names}], hive_partitioning = true, "
             f"hive_types = {{{types}}})"
@@ -131,6 +134,26 @@ def quote(name: str) -> str:
 def literal(text: str) -> str:
     """Text as a SQL literal, for the places where DuckDB takes no parameter."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def _not_a_pattern(path: str) -> str:
+    """A path in which DuckDB's file patterns match only themselves."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", path)
+
+
+def _refuse_hive_names_above(table_path: Path, schema: pa.Schema) -> None:
+    """Refuse a lake below a folder such as `date=2026-01-05`: its name would replace the column's values.
+
+    Raises:
+        DamagedTableError: There is such a folder.
+    """
+    columns = {name.casefold() for name in schema.names}
+    for part in table_path.parts:
+        name, equals, _ = part.partition("=")
+        if equals and name.casefold() in columns:
+            raise DamagedTableError(
+                f"{table_path} cannot be read there: the folder {part!r} stands for a column; move the lake"
+            )
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:

@@ -148,6 +148,8 @@ class Spool:
         """
         now_us = time.time_ns() // 1000
         packed = [(e.table, e.group, e.origin, e.rows, now_us, pack(e.batch)) for e in entries if e.rows]
+        # What is not in `offered` gets a line as well: a row that was never counted must not be invisible.
+        counted = {*offered, *((e.origin, e.group) for e in entries), *(key[:2] for key in dropped or {})}
         with self._transaction() as db:
             db.executemany(
                 "INSERT INTO entries (table_name, group_key, origin_table, rows, spooled_us, payload)"
@@ -157,7 +159,7 @@ class Spool:
             db.executemany(
                 "INSERT INTO ledger (table_name, group_key, offered) VALUES (?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET offered = offered + excluded.offered",
-                [(table, group, rows) for (table, group), rows in offered.items()],
+                [(*key, offered.get(key, 0)) for key in sorted(counted)],
             )
             db.executemany(
                 "INSERT INTO drops VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET rows = rows + excluded.rows",

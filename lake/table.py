@@ -12,7 +12,7 @@ from deltalake.exceptions import DeltaError
 from deltalake.exceptions import TableNotFoundError as DeltaTableNotFoundError
 
 from lake.durability import fsync_directory, fsync_file
-from lake.errors import DamagedTableError, TableNotFoundError, VersionNotFoundError
+from lake.errors import DamagedTableError, SettingsError, TableNotFoundError, VersionNotFoundError
 
 CHECKPOINT_INTERVAL = 100
 """Commits between two log checkpoints; opening a table reads at most that many commit files."""
@@ -99,12 +99,15 @@ class Lake:
         """Create a table unless it is there; returns its folder.
 
         Raises:
+            SettingsError: deltalake would read the folder's name as an escape, and write elsewhere.
             DamagedTableError: The table cannot be created where it belongs.
         """
         area = self.raw_stream if spec.area == "raw_stream" else self.root / spec.area
         path = area / spec.name
         if (path / _LOG).is_dir() and any((path / _LOG).glob("*.json")):
             return path
+        if unquote(str(path)) != str(path):
+            raise SettingsError(f"root: deltalake takes the '%' of {path} for an escape; use another folder")
         path.mkdir(parents=True, exist_ok=True)
         try:
             DeltaTable.create(
@@ -139,7 +142,10 @@ def open_table(path: Path, version: int | None = None) -> DeltaTable:
         return DeltaTable(str(path), version=version)
     except DeltaTableNotFoundError as error:
         raise TableNotFoundError(f"no Delta table in {path}") from error
-    except (DeltaError, OSError) as error:
+    # OverflowError: a version below 0 or beyond 64 bits.
+    except (DeltaError, OSError, OverflowError) as error:
+        # deltalake appends a backtrace to some messages.
+        why = str(error).partition("\n")[0]
         if version is not None:
             newest = open_table(path).version()
             if version > newest or version < 0:
@@ -147,9 +153,9 @@ def open_table(path: Path, version: int | None = None) -> DeltaTable:
                     f"{path.name} has no version {version}; the newest is {newest}"
                 ) from error
             raise VersionNotFoundError(
-                f"{path.name} cannot be read at version {version} any more: {error}"
+                f"{path.name} cannot be read at version {version} any more: {why}"
             ) from error
-        raise DamagedTableError(f"the log of {path.name} in {path} cannot be read: {error}") from error
+        raise DamagedTableError(f"the log of {path.name} in {path} cannot be read: {why}") from error
 
 
 def local_file(table_path: Path, add_path: str) -> Path:
