@@ -65,6 +65,7 @@ class Committer:
         self.lake: Lake = settings.lake
         self._catalog_url = settings.catalog
         self._engine: Engine | None = None
+        self._mirror_is_behind = False
         self._lock = ProcessLock(
             self.lake.spools / f"{self.app_id}.commit.lock", role=f"committer of app id {self.app_id!r}"
         )
@@ -100,6 +101,8 @@ class Committer:
         result = FlushResult()
         began_us = time.time_ns() // 1000
         failures: list[StrikelakeError | OSError] = []
+        if self._mirror_is_behind:
+            self._mirror(result)
         for table in self._spool.tables():
             try:
                 while self._commit_one(table, result, progress, began_us):
@@ -176,8 +179,10 @@ class Committer:
                 self._engine = open_database(self._catalog_url)
             sync(self.lake, self._engine, tables=CONTRACTS)
             result.mirrored = True
+            self._mirror_is_behind = False
         except (CatalogUnavailableError, DamagedTableError) as error:
             result.mirrored = False
+            self._mirror_is_behind = True
             logger.error("mirror is behind", extra={"action": "mirror", "error": str(error)})  # noqa: TRY400
 
 

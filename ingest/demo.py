@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from catalog.reference import ReferenceData
-from ingest.sources.simulator import MARKETS, next_expiries, simulate_session
+from ingest.simulator import MARKETS, next_expiries, simulate_session
 from ingest.tap import StreamTap
 from lake.errors import SettingsError, StrikelakeError
 from lake.settings import Settings

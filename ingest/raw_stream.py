@@ -15,6 +15,7 @@ import atexit
 import logging
 import threading
 from collections.abc import Mapping
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from ingest.tap import StreamTap
@@ -33,9 +34,13 @@ HANDLER_ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "pcr": ("pcr",),
     "lot_size": ("lot_size",),
 }
-"""Where a handler's values are looked for: the first attribute (or key of a mapping) that is not None."""
+"""Where a handler's values are looked for: the first attribute (or key of a mapping) that is not None.
 
-_CONTEXT = ("underlying_price", "vix", "atm_strike", "pcr", "lot_size")
+Found once for a type of handler; an attribute that appears later is found within 256 calls.
+"""
+
+_LOOK_AGAIN = 256
+_readers: dict[type, _Reader] = {}
 
 _OFF_MESSAGE = "raw stream capture is off; set ENABLE_RAW_STREAM=true to keep every chain update"
 
@@ -112,14 +117,15 @@ def enqueue_raw_stream_event(
             tap = _start_in_background()
             if tap is None:
                 return False
+        given = _values_of(handler_proxy)
         return tap.offer(
             exchange,
             calls,
             puts,
-            symbol=_read(handler_proxy, "symbol"),
-            expiry=_read(handler_proxy, "expiry"),
-            event_time=_read(handler_proxy, "event_time"),
-            context={name: _read(handler_proxy, name) for name in _CONTEXT},
+            symbol=given.get("symbol"),  # type: ignore[arg-type]  # None becomes a reject, with its reason
+            expiry=given.get("expiry"),
+            event_time=given.get("event_time"),
+            context=given,
             features=ml_features_dict,
         )
     except Exception:
@@ -161,15 +167,46 @@ def _start(tap: StreamTap) -> None:
             _tap, _off = None, True
 
 
-def _read(handler: Any, name: str) -> Any:
-    """The first of the known attributes that is there, None if none is or reading it raised."""
-    for attribute in HANDLER_ATTRIBUTES[name]:
+class _Reader:
+    """Reads what one type of handler has, in one call; which attributes those are is found out once.
+
+    Looking through all possible attributes at every call cost four times what the rest of it does.
+    """
+
+    __slots__ = ("calls", "found", "get", "mapping")
+
+    def __init__(self, handler: Any) -> None:
+        self.calls = 0
+        self.mapping = isinstance(handler, Mapping)
+        self.found: dict[str, str] = {}
+        for name, attributes in HANDLER_ATTRIBUTES.items():
+            attribute = next((a for a in attributes if self.read(handler, a) is not None), None)
+            if attribute is not None:
+                self.found[name] = attribute
+        getter = itemgetter if self.mapping else attrgetter
+        # With one name these return no tuple, with none they refuse.
+        self.get = getter(*self.found.values()) if len(self.found) > 1 else None
+
+    def one_by_one(self, handler: Any) -> dict[str, Any]:
+        return {name: self.read(handler, attribute) for name, attribute in self.found.items()}
+
+    def read(self, handler: Any, attribute: str) -> Any:
         try:
-            value = (
-                handler.get(attribute) if isinstance(handler, Mapping) else getattr(handler, attribute, None)
-            )
-        except Exception:  # noqa: BLE001 - a property of the app may raise; the row then lacks the value
-            value = None
-        if value is not None:
-            return value
-    return None
+            return handler.get(attribute) if self.mapping else getattr(handler, attribute, None)
+        except Exception:  # noqa: BLE001 - a property of the app may raise; the rows then lack the value
+            return None
+
+
+def _values_of(handler: Any) -> dict[str, Any]:
+    """What a handler has of `HANDLER_ATTRIBUTES`, by our names."""
+    kind = type(handler)
+    reader = _readers.get(kind)
+    if reader is None or reader.calls >= _LOOK_AGAIN:
+        reader = _readers[kind] = _Reader(handler)
+    reader.calls += 1
+    if reader.get is None:
+        return reader.one_by_one(handler)
+    try:
+        return dict(zip(reader.found, reader.get(handler), strict=True))
+    except Exception:  # noqa: BLE001 - one of them is gone or raised: the others are still worth having
+        return reader.one_by_one(handler)

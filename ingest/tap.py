@@ -8,6 +8,7 @@ quarter of a second, one commits the spool to the Delta tables every minute.
 from __future__ import annotations
 
 import atexit
+import concurrent.futures.thread  # noqa: F401 - pandas, which pyarrow imports, cannot do it at exit
 import copy as copying
 import logging
 import threading

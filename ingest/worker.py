@@ -8,6 +8,9 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
+
 from catalog.reference import ReferenceData
 from ingest.committer import Committer
 from ingest.convert import Converted, convert
@@ -39,6 +42,8 @@ class TapWorkers:
             StreamInUseError: Another process already taps under this app id.
             SpoolUnavailableError: The spool cannot be opened.
         """
+        # The first array makes pyarrow import pandas: half a second with the interpreter held, so now.
+        pa.array(np.zeros(1))
         self._tap = tap
         self._settings = tap.settings
         self._stop = threading.Event()

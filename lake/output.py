@@ -95,29 +95,29 @@ def _csv(rows: Sequence[Row], names: Sequence[str], zone: str) -> str:
 
 
 def _table(rows: Sequence[Row], names: list[str], zone: str, limit: int | None) -> str:
-    """Plain columns; those that do not fit the terminal are left out and named below."""
+    """Plain columns; those in the middle that do not fit the terminal are left out and named below.
+
+    Keys stand first in our views and figures last, so that the middle is the least missed.
+    """
     shown = rows if limit is None else rows[:limit]
     cells = {name: [_cell(row[name], ZoneInfo(zone)) for row in shown] for name in names}
     right = {n: all(isinstance(r[n], int | float | Decimal | None) for r in shown) for n in names}
     titles = {n: _printable(n) for n in names}
     width = {n: max([len(titles[n]), *map(len, cells[n])]) for n in names}
     room = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 10_000
-    fitting: list[str] = []
-    used = 0
-    for name in names:
-        needed = width[name] + (2 if fitting else 0)
-        if fitting and used + needed > room:
-            break
-        fitting.append(name)
-        used += needed
-    hidden = names[len(fitting) :]
+    left, right_end = _fitting(names, width, room)
+    hidden = names[len(left) : len(names) - len(right_end)]
+    gap = [".."] if hidden else []
 
     def line(texts: Mapping[str, str]) -> str:
-        parts = [texts[n].rjust(width[n]) if right[n] else texts[n].ljust(width[n]) for n in fitting]
-        return "  ".join(parts).rstrip()
+        parts = [
+            [texts[n].rjust(width[n]) if right[n] else texts[n].ljust(width[n]) for n in side]
+            for side in (left, right_end)
+        ]
+        return "  ".join([*parts[0], *gap, *parts[1]]).rstrip()
 
-    lines = [line(titles), "  ".join("-" * width[n] for n in fitting)]
-    lines += [line({n: cells[n][i] for n in fitting}) for i in range(len(shown))]
+    lines = [line(titles), line({n: "-" * width[n] for n in names})]
+    lines += [line({n: cells[n][i] for n in names}) for i in range(len(shown))]
     if len(rows) > len(shown):
         lines.append(f"... {len(rows) - len(shown):,} more rows: raise --limit, or use --output csv")
     elif not rows:
@@ -125,6 +125,24 @@ def _table(rows: Sequence[Row], names: list[str], zone: str, limit: int | None) 
     if hidden:
         lines.append(f"(no room for: {', '.join(titles[n] for n in hidden)})")
     return "\n".join(lines) + "\n"
+
+
+def _fitting(names: list[str], width: Mapping[str, int], room: int) -> tuple[list[str], list[str]]:
+    """The columns that fit, from both ends: all of them, or a left and a right part with a gap between."""
+    if sum(width[n] + 2 for n in names) - 2 <= room:
+        return names, []
+    left: list[str] = []
+    right: list[str] = []
+    rest = list(names)
+    used = len("..")
+    while rest:
+        take_left = len(left) <= len(right)
+        name = rest[0] if take_left else rest[-1]
+        if used + width[name] + 2 > room and (left or right):
+            break
+        used += width[name] + 2
+        (left if take_left else right).append(rest.pop(0 if take_left else -1))
+    return left, right[::-1]
 
 
 def _cell(value: Any, zone: ZoneInfo) -> str:

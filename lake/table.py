@@ -123,6 +123,8 @@ class Lake:
                 },
             )
         except (DeltaError, OSError) as error:
+            if (path / _LOG / f"{0:020d}.json").exists():
+                return path  # another process was faster
             raise DamagedTableError(f"cannot create table {spec.name} in {path}: {error}") from error
         fsync_file(path / _LOG / f"{0:020d}.json")
         for folder in (path / _LOG, path, area, self.root):

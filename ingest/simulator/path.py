@@ -136,7 +136,7 @@ def _simulate_spot(
         start: Spot at the close before.
         start_gap: Added to the night's log return.
     """
-    step = volatility[:-1] * timetable.deviation
+    step = volatility[:-1] * timetable.volatility_weight
     gap = _SPOT_OVERNIGHT_RATIO * volatility[0] * shock[0] + start_gap
     moves = np.concatenate(([gap], step * shock[1:] - 0.5 * step * step))
     spot: FloatArray = np.rint(start * black76.exp(np.cumsum(moves)) * 100.0) / 100.0

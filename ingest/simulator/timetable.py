@@ -26,7 +26,7 @@ class Timetable:
         session_s: From open to close.
         step_s: Length of each step.
         activity: Level of `activity` in the middle of each step.
-        deviation: Standard deviation of each step's move over that of a regular session's.
+        volatility_weight: Standard deviation of each step's move over that of a regular session's.
     """
 
     times: Sequence[datetime]
@@ -34,7 +34,7 @@ class Timetable:
     session_s: float
     step_s: FloatArray
     activity: FloatArray
-    deviation: FloatArray
+    volatility_weight: FloatArray
 
     @property
     def interval_s(self) -> float:
@@ -58,7 +58,7 @@ def timetable(session: Session, interval_s: float) -> Timetable:
         session_s=session_s,
         step_s=step_s,
         activity=level,
-        deviation=np.sqrt(step_s / REGULAR_SESSION_S) * level,
+        volatility_weight=np.sqrt(step_s / REGULAR_SESSION_S) * level,
     )
 
 

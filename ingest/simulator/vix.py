@@ -44,7 +44,7 @@ def simulate_vix_deviation(
     return autoregression(
         previous + _OVERNIGHT_VOLATILITY * float(shock[0]),
         float(black76.exp(-reversion)),
-        _VOLATILITY_PER_SESSION * timetable.deviation * shock[1:],
+        _VOLATILITY_PER_SESSION * timetable.volatility_weight * shock[1:],
     )
 
 

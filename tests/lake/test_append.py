@@ -373,8 +373,7 @@ class _Disk:
 
     def __init__(self, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.synced: list[tuple[Path, int]] = []
-        open_real, fsync_real = os.open, os.fsync
-        del open_real
+        fsync_real = os.fsync
 
         def fsync(descriptor: int) -> None:
             fsync_real(descriptor)
@@ -406,7 +405,7 @@ def test_data_files_and_folders_are_synced_before_the_commit_and_the_log_after_i
         file = table / add["path"]
         assert disk.when(file) == [1], "the data file, while the log had only the creation"
         for folder in (file.parent, file.parent.parent, table):
-            assert disk.when(folder) == [1]
+            assert set(disk.when(folder)) == {1}
             assert disk.position(folder) > disk.position(file), "a name can be synced once it is there"
     assert disk.when(commit_file(table, 1)) == [2]
     assert disk.when(table / "_delta_log") == [2]
@@ -476,10 +475,10 @@ def test_a_checkpoint_that_fails_does_not_fail_the_commit(
         raise DeltaError("no space left on device")
 
     monkeypatch.setattr(DeltaTable, "create_checkpoint", no_space)
-    for sequence in range(1, CHECKPOINT_INTERVAL + 1):
-        made = append(table, spec, make_rows(1), stream="app/1", sequence=sequence, metadata={})
+    monkeypatch.setattr("lake.append.CHECKPOINT_INTERVAL", 1)
 
-    assert landed(made).version == CHECKPOINT_INTERVAL
+    assert landed(append(table, spec, make_rows(1), stream="app/1", sequence=1, metadata={})).version == 1
+
     assert "log checkpoint failed" in caplog.messages
 
 

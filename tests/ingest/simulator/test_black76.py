@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.sources import black76
+from ingest.simulator import black76
 
 FORWARDS = st.floats(1_000.0, 100_000.0)
 LOG_MONEYNESS = st.floats(-0.5, 0.5)
@@ -138,7 +138,7 @@ def test_arguments_broadcast_to_one_chain() -> None:
 _DIGEST = """
 import hashlib
 import numpy as np
-from ingest.sources import black76 as b
+from ingest.simulator import black76 as b
 x = np.linspace(-30, 30, 9_999)
 values = [b.exp(x), b.log(np.abs(x) + 0.1), b.norm_cdf(x), b.norm_ppf((x + 31) / 62),
           b.price(25_000.0, 25_000.0 + 100 * x, 0.02, 0.13, side=-1)]
