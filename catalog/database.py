@@ -11,6 +11,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
@@ -28,12 +29,13 @@ def open_database(url: str) -> Engine:
 
     Raises:
         SettingsError: The URL is not valid or names a driver that is not installed.
-        CatalogUnavailableError: The database does not answer, is locked or read-only.
+        CatalogUnavailableError: The database does not answer, is locked or read-only, or its schema is
+            that of another release.
     """
     try:
         parsed = make_url(url)
         sqlite = parsed.get_backend_name() == "sqlite"
-        if sqlite and parsed.database:
+        if sqlite and parsed.database and not parsed.database.startswith("file:"):
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(parsed, connect_args={"timeout": 30} if sqlite else {})
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
@@ -42,8 +44,17 @@ def open_database(url: str) -> Engine:
         raise CatalogUnavailableError(f"catalog {url}: {error}") from error
     if sqlite:
         _begin_immediately(engine)
-    with transaction(engine) as connection:
-        _migrate(connection)
+    try:
+        with transaction(engine) as connection:
+            _migrate(connection)
+    except BaseException as error:
+        engine.dispose()
+        if isinstance(error, CommandError):
+            where = parsed.render_as_string(hide_password=True)
+            raise CatalogUnavailableError(
+                f"catalog {where} was made by another release of strikelake: {error}"
+            ) from error
+        raise
     return engine
 
 

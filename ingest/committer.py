@@ -109,10 +109,11 @@ class Committer:
                     pass
             except (StrikelakeError, OSError) as error:
                 # One table that cannot be written must not hold up the others.
-                logger.error(  # noqa: TRY400 - raised below
-                    "micro-batch not committed",
-                    extra={"action": "commit", "table": table, "error": str(error)},
-                )
+                if failures:
+                    logger.error(  # noqa: TRY400 - only the first is raised below
+                        "micro-batch not committed",
+                        extra={"action": "commit", "table": table, "error": str(error)},
+                    )
                 failures.append(error)
         if failures:
             raise failures[0]

@@ -40,7 +40,7 @@ Found once for a type of handler; an attribute that appears later is found withi
 """
 
 _LOOK_AGAIN = 256
-_readers: dict[type, _Reader] = {}
+_readers: dict[Any, _Reader] = {}
 
 _OFF_MESSAGE = "raw stream capture is off; set ENABLE_RAW_STREAM=true to keep every chain update"
 
@@ -199,7 +199,8 @@ class _Reader:
 
 def _values_of(handler: Any) -> dict[str, Any]:
     """What a handler has of `HANDLER_ATTRIBUTES`, by our names."""
-    kind = type(handler)
+    # Objects of a class are alike, dictionaries only if they have the same keys.
+    kind: Any = tuple(handler) if type(handler) is dict else type(handler)
     reader = _readers.get(kind)
     if reader is None or reader.calls >= _LOOK_AGAIN:
         reader = _readers[kind] = _Reader(handler)

@@ -61,6 +61,13 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:
+    """Eager: the version is shown without a command."""
+    if wanted:
+        typer.echo(f"strikelake {importlib.metadata.version('strikelake')}")
+        raise typer.Exit
+
+
 @app.callback()
 def strikelake(
     ctx: typer.Context,
@@ -69,12 +76,13 @@ def strikelake(
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="One log line a micro-batch.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
 ) -> None:
     """A lakehouse for option-chain ticks: capture, query in SQL, replay."""
-    if version:
-        typer.echo(f"strikelake {importlib.metadata.version('strikelake')}")
-        raise typer.Exit
+    del version
     ctx.obj = {"root": root, "debug": debug, "verbose": verbose}
 
 

@@ -106,7 +106,11 @@ def test_a_handler_that_raises_costs_only_its_values(lake: Any, monkeypatch: pyt
     assert stop_raw_stream()
     (row,) = lake.rows()
     assert (row["strike"], row["symbol"], row["vix"]) == (1.0, "NIFTY", None)
-    assert {each["reason"] for each in lake.rows("quarantine")} == {"bad_symbol", "unknown_exchange", "not_a_chain"}
+    assert {each["reason"] for each in lake.rows("quarantine")} == {
+        "bad_symbol",
+        "unknown_exchange",
+        "not_a_chain",
+    }
     assert lake.totals()["difference"] == 0
 
 
@@ -136,11 +140,24 @@ def test_a_short_script_that_never_starts_or_stops_anything_keeps_its_updates(
 ) -> None:
     script = """
         from ingest.raw_stream import enqueue_raw_stream_event
+        handler = {"symbol": "NIFTY", "expiry": "2026-12-29"}
         for i in range(1, 51):
-            assert enqueue_raw_stream_event("NSE", [{"strike": i}], [], {"symbol": "NIFTY", "expiry": "2026-12-29"}, None)
+            assert enqueue_raw_stream_event("NSE", [{"strike": i}], [], handler, None)
     """
     monkeypatch.setenv("ENABLE_RAW_STREAM", "1")
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=60,
                           capture_output=True, text=True)  # fmt: skip
     assert "Traceback" not in done.stderr
     assert lake.strikes() == [float(i) for i in range(1, 51)]
+
+
+def test_handlers_of_one_type_but_other_keys_are_each_read(
+    lake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENABLE_RAW_STREAM", "1")
+    assert enqueue_raw_stream_event("NSE", lake.legs(1, 1), [], HANDLER, None)
+    other = {"underlying": "SENSEX", "expiry_date": "2026-12-31", "vix": 12.0}
+    assert enqueue_raw_stream_event("BSE", lake.legs(2, 1), [], other, None)
+    assert stop_raw_stream()
+    got = sorted((row["strike"], row["symbol"], row["vix"]) for row in lake.rows())
+    assert got == [(1.0, "NIFTY", None), (2.0, "SENSEX", 12.0)]

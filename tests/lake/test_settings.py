@@ -65,27 +65,23 @@ def test_the_folders_follow_the_root_unless_they_are_set(folder: Path) -> None:
         ("timezone", "'UTC'", "Asia/Dubai", "Asia/Tokyo", ("UTC", "Asia/Dubai", "Asia/Tokyo")),
     ],
 )
-@pytest.mark.parametrize("short", [False, True])
 def test_arguments_win_over_the_environment_and_that_over_the_file(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
-    short: bool,
     name: str,
     in_file: str,
     in_environment: str,
     as_argument: Any,
     expected: tuple[Any, Any, Any],
 ) -> None:
-    if short and name not in SHORT:
-        pytest.skip("has no short name")
-    variable = SHORT[name] if short else f"STRIKELAKE_{name.upper()}"
-
     write_file(folder, f"{name} = {in_file}\n")
     assert getattr(load_settings(), name) == expected[0]
-    monkeypatch.setenv(variable, in_environment)
-    assert getattr(load_settings(), name) == expected[1]
-    assert getattr(load_settings(**{name: as_argument}), name) == expected[2]
-    assert getattr(load_settings(**{name: None}), name) == expected[1], "None is not given"
+    for variable in filter(None, (f"STRIKELAKE_{name.upper()}", SHORT.get(name))):
+        monkeypatch.setenv(variable, in_environment)
+        assert getattr(load_settings(), name) == expected[1]
+        assert getattr(load_settings(**{name: as_argument}), name) == expected[2]
+        assert getattr(load_settings(**{name: None}), name) == expected[1], "None is not given"
+        monkeypatch.delenv(variable)
 
 
 def test_the_file_may_stand_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

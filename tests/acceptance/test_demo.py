@@ -1,0 +1,84 @@
+"""`strikelake demo` in an empty folder: the first thing a user does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = "my first lake"
+COUNTS = ("offered", "spooled", "committed", "quarantined", "dropped")
+
+
+@pytest.fixture(scope="module")
+def demo(in_folder: Callable[[Path], Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, str]:
+    """The demo run once, under a name with spaces; what is left to do and what it printed."""
+    run = in_folder(tmp_path_factory.mktemp("a demo"))
+    return run, run("--root", ROOT, "demo", "--interval", "300").stdout
+
+
+def counts(run: Any) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = run.json("--root", ROOT, "ingest", "status")
+    return rows
+
+
+def test_it_shows_what_it_did_and_how_to_go_on(demo: tuple[Any, str]) -> None:
+    _, printed = demo
+    for text in ("Ledger", "micro-batches", "NIFTY", "SENSEX", "Max pain", "Go on with:", f"--root '{ROOT}'"):
+        assert text in printed or text.replace("'", '"') in printed
+
+
+def test_both_exchanges_are_there_and_every_row_is_accounted_for(demo: tuple[Any, str]) -> None:
+    run, _ = demo
+    ledger = counts(run)
+    assert {(row["table"], row["exchange"]) for row in ledger} >= {
+        ("option_chain", "NSE"),
+        ("option_chain", "BSE"),
+    }
+    for row in ledger:
+        assert list(row) == ["table", "exchange", *COUNTS]
+        assert row["offered"] == sum(row[name] for name in COUNTS[1:])
+        assert row["spooled"] == row["dropped"] == 0
+    stored = run.json(
+        "--root", ROOT, "sql", "SELECT exchange, count(*) AS rows FROM option_chain GROUP BY 1 ORDER BY 1"
+    )
+    assert stored == [
+        {"exchange": row["exchange"], "rows": row["committed"]}
+        for row in sorted(ledger, key=lambda each: str(each["exchange"]))
+        if row["table"] == "option_chain"
+    ]
+
+
+def test_a_second_demo_adds_nothing(demo: tuple[Any, str]) -> None:
+    run, _ = demo
+    before = counts(run)
+    assert "nothing is added" in run("--root", ROOT, "demo", "--interval", "300").stdout
+    assert counts(run) == before
+
+
+def test_every_view_answers(demo: tuple[Any, str]) -> None:
+    run, _ = demo
+    listed = run.json("--root", ROOT, "sql", "--list")
+    views = [row["name"] for row in listed if row["kind"] == "view"]
+    assert {"latest_chain", "pcr_5m", "max_pain"} <= set(views)
+    answers = " UNION ALL ".join(f"SELECT '{view}' AS view, count(*) AS rows FROM {view}" for view in views)
+    for row in run.json("--root", ROOT, "sql", answers):
+        assert row["rows"] > 0, row
+
+
+def test_the_mirror_has_every_row_and_can_be_made_again(demo: tuple[Any, str]) -> None:
+    run, _ = demo
+    arguments = ("--root", ROOT, "catalog", "batches", "--table", "option_chain", "--limit", "100000")
+    batches = run.json(*arguments)
+    committed = sum(row["committed"] for row in counts(run) if row["table"] == "option_chain")
+    assert sum(row["record_count"] for row in batches) == committed
+    (run.folder / ROOT / "catalog.db").unlink()
+    run("--root", ROOT, "catalog", "rebuild")
+    again = run.json(*arguments)
+
+    def told(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+        return sorted((row["table_version"], row["exchange"], row["record_count"]) for row in rows)
+
+    assert told(again) == told(batches)
