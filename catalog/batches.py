@@ -100,9 +100,8 @@ def rebuild(lake: Lake, engine: Engine, *, progress: Callable[[int], None] | Non
 def pending_commits(lake: Lake, engine: Engine, *, from_scratch: bool = False) -> int:
     """Commits that the mirror has not followed yet (all of them when it starts anew)."""
     with transaction(engine) as connection:
-        cursors = dict(
-            connection.execute(select(MirrorCursor.table_name, MirrorCursor.table_version)).tuples().all()
-        )
+        rows = connection.execute(select(MirrorCursor.table_name, MirrorCursor.table_version))
+        cursors = {row.table_name: row.table_version for row in rows}
     return sum(
         sum(1 for v in versions(path) if from_scratch or v > cursors.get(name, -1))
         for name, path in lake.tables().items()

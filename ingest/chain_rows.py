@@ -147,7 +147,10 @@ class ChainRows:
         numbers: dict[str, _Floats] = {}
         for column in _LEG:
             numbers[column.name] = self._numbers(column, self._columns[column.name])
-        own_price = self._numbers(_COLUMNS["underlying_price"], self._columns["underlying_price"])
+        # Feeds write 0 for legs they have no spot for, as they do for a whole chain.
+        own_price = self._numbers(
+            _COLUMNS["underlying_price"], self._columns["underlying_price"], zero_is_missing=True
+        )
         for position, column in enumerate(_CONTEXT):
             values = context[:, position]
             self._check_bounds(column, values, None)
@@ -187,7 +190,7 @@ class ChainRows:
             arrays[column.name] = _to_arrow(numbers[column.name], column.type)
         return pa.Table.from_arrays([arrays[f.name] for f in _SCHEMA], schema=_SCHEMA)
 
-    def _numbers(self, column: Column, values: list[Any]) -> _Floats:
+    def _numbers(self, column: Column, values: list[Any], *, zero_is_missing: bool = False) -> _Floats:
         """Values as doubles, NaN where missing; what is no number, or out of bounds, is noted."""
         result: _Floats | None
         try:
@@ -201,6 +204,8 @@ class ChainRows:
                     result[index] = number(value)
                 except ValueError as error:
                     self._note(index, "bad_number", f"{column.name}: {error}")
+        if zero_is_missing:
+            result = np.where(result == 0, np.nan, result)
         self._check_bounds(column, result, values)
         return result
 

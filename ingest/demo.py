@@ -55,17 +55,31 @@ def latest_known_session(reference: ReferenceData, today: date) -> date:
     raise SettingsError("no session with known lot sizes in the last two years: see calendar and lot sizes")
 
 
-def already_there(settings: Settings, day: date) -> bool:
-    """Whether the lake has a simulated session of that day."""
+def already_there(settings: Settings, reference: ReferenceData, day: date) -> bool:
+    """Whether the lake has the simulated session of that day.
+
+    Raises:
+        SettingsError: It has a part of it only, from a demo that was interrupted.
+    """
     from lake.session import Session
 
     if "option_chain" not in settings.lake.tables():
         return False
     with Session(settings.lake, live=True) as session:
         found = session.table(
-            "SELECT 1 FROM option_chain WHERE date = $day AND source = 'simulator' LIMIT 1", {"day": day}
+            "SELECT exchange, max(event_time) AS newest FROM option_chain"
+            " WHERE date = $day AND source = 'simulator' GROUP BY exchange",
+            {"day": day},
+        ).to_pylist()
+    if not found:
+        return False
+    closes = {row["exchange"]: reference.calendar.close_of(row["exchange"], day) for row in found}
+    expected = {market.exchange for market in MARKETS.values()}
+    if set(closes) != expected or any(row["newest"] + _BATCH < closes[row["exchange"]] for row in found):
+        raise SettingsError(
+            f"a simulation of {day} was interrupted in {settings.root}; give another --root or --date"
         )
-        return bool(found.num_rows)
+    return True
 
 
 def run_demo(

@@ -63,7 +63,7 @@ def demo(
     settings = settings_of(ctx)
     reference = ReferenceData.load(settings.root)
     day = date.date() if date else latest_known_session(reference, datetime.now(UTC).date())
-    if already_there(settings, day):
+    if already_there(settings, reference, day):
         typer.echo(f"The simulated session of {day} is in {settings.root} already; nothing is added.")
     else:
         started = time.monotonic()

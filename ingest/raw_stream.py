@@ -15,7 +15,6 @@ import atexit
 import logging
 import threading
 from collections.abc import Mapping
-from operator import attrgetter, itemgetter
 from typing import Any
 
 from ingest.tap import StreamTap
@@ -34,13 +33,10 @@ HANDLER_ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "pcr": ("pcr",),
     "lot_size": ("lot_size",),
 }
-"""Where a handler's values are looked for: the first attribute (or key of a mapping) that is not None.
+"""Where a handler's values are looked for: the first attribute (or key of a mapping) that is not None."""
 
-Found once for a type of handler; an attribute that appears later is found within 256 calls.
-"""
-
-_LOOK_AGAIN = 256
-_readers: dict[Any, _Reader] = {}
+_LOOK_UPS = tuple(HANDLER_ATTRIBUTES.items())
+_mappings: dict[type, bool] = {}
 
 _OFF_MESSAGE = "raw stream capture is off; set ENABLE_RAW_STREAM=true to keep every chain update"
 
@@ -167,47 +163,24 @@ def _start(tap: StreamTap) -> None:
             _tap, _off = None, True
 
 
-class _Reader:
-    """Reads what one type of handler has, in one call; which attributes those are is found out once.
-
-    Looking through all possible attributes at every call cost four times what the rest of it does.
-    """
-
-    __slots__ = ("calls", "found", "get", "mapping")
-
-    def __init__(self, handler: Any) -> None:
-        self.calls = 0
-        self.mapping = isinstance(handler, Mapping)
-        self.found: dict[str, str] = {}
-        for name, attributes in HANDLER_ATTRIBUTES.items():
-            attribute = next((a for a in attributes if self.read(handler, a) is not None), None)
-            if attribute is not None:
-                self.found[name] = attribute
-        getter = itemgetter if self.mapping else attrgetter
-        # With one name these return no tuple, with none they refuse.
-        self.get = getter(*self.found.values()) if len(self.found) > 1 else None
-
-    def one_by_one(self, handler: Any) -> dict[str, Any]:
-        return {name: self.read(handler, attribute) for name, attribute in self.found.items()}
-
-    def read(self, handler: Any, attribute: str) -> Any:
-        try:
-            return handler.get(attribute) if self.mapping else getattr(handler, attribute, None)
-        except Exception:  # noqa: BLE001 - a property of the app may raise; the rows then lack the value
-            return None
-
-
 def _values_of(handler: Any) -> dict[str, Any]:
-    """What a handler has of `HANDLER_ATTRIBUTES`, by our names."""
-    # Objects of a class are alike, dictionaries only if they have the same keys.
-    kind: Any = tuple(handler) if type(handler) is dict else type(handler)
-    reader = _readers.get(kind)
-    if reader is None or reader.calls >= _LOOK_AGAIN:
-        reader = _readers[kind] = _Reader(handler)
-    reader.calls += 1
-    if reader.get is None:
-        return reader.one_by_one(handler)
-    try:
-        return dict(zip(reader.found, reader.get(handler), strict=True))
-    except Exception:  # noqa: BLE001 - one of them is gone or raised: the others are still worth having
-        return reader.one_by_one(handler)
+    """What a handler has of `HANDLER_ATTRIBUTES`, by our names.
+
+    All of them are tried at every call: remembering where a value was found would miss the VIX that one
+    handler of a class has and another has not, or that comes a minute after the start.
+    """
+    kind = type(handler)
+    mapping = _mappings.get(kind)
+    if mapping is None:
+        mapping = _mappings[kind] = issubclass(kind, Mapping)
+    values: dict[str, Any] = {}
+    for name, attributes in _LOOK_UPS:
+        for attribute in attributes:
+            try:
+                value = handler.get(attribute) if mapping else getattr(handler, attribute, None)
+            except Exception:  # noqa: BLE001, S112 - a property may raise; the rows then lack it
+                continue
+            if value is not None:
+                values[name] = value
+                break
+    return values

@@ -64,8 +64,8 @@ class StreamTap:
 
     # Slots, and a clock at hand: after a sleep everything is out of the cache, and each look-up counts.
     __slots__ = (
-        "__weakref__", "_accepting", "_closed", "_drop_lock", "_dropped_updates", "_drops", "_limit",
-        "_queue", "_spooled_updates", "_straight", "_taken", "_workers", "copy", "settings",
+        "__weakref__", "_accepting", "_closed", "_closed_whole", "_drop_lock", "_dropped_updates", "_drops",
+        "_limit", "_queue", "_spooled_updates", "_straight", "_taken", "_workers", "copy", "settings",
     )  # fmt: skip
 
     def __init__(self, settings: Settings, *, copy: bool = False, start: bool = True) -> None:
@@ -93,6 +93,7 @@ class StreamTap:
         self._accepting = True
         self._straight = not copy
         self._closed = threading.Event()
+        self._closed_whole = False
         self._workers: Any = None
         if start:
             self.start()
@@ -199,13 +200,14 @@ class StreamTap:
         What could not be committed stays in the spool for the next start.
         """
         if self._closed.is_set():
-            return True
+            return self._closed_whole
         self._accepting = self._straight = False
         self._closed.set()
         done = not self._queue
         if self._workers is not None:
             done = bool(self._workers.stop(timeout_s))
         atexit.unregister(self.close)
+        self._closed_whole = done
         return done
 
     def stats(self) -> TapStats:

@@ -61,16 +61,14 @@ class TapWorkers:
         try:
             self._spool = Spool(tap.spool_path)
             self._reference = ReferenceData.load(self._settings.root)
-            self._committer = Committer(self._settings) if self._settings.committer == "thread" else None
         except BaseException:
             self._lock.release()
             raise
         self._threads = [threading.Thread(target=self._drain_loop, name="strikelake-spool", daemon=True)]
-        if self._committer is not None:
+        self._commits_here = self._settings.committer == "thread"
+        if self._commits_here:
             self._threads.append(
-                threading.Thread(
-                    target=self._commit_loop, args=(self._committer,), name="strikelake-commit", daemon=True
-                )
+                threading.Thread(target=self._commit_loop, name="strikelake-commit", daemon=True)
             )
 
     def start(self) -> None:
@@ -82,7 +80,7 @@ class TapWorkers:
         """Spool, and commit unless another process does, what was offered until now; True if in time."""
         deadline = time.monotonic() + timeout_s
         drained = self._drains.request(self._drain_now, deadline)
-        return drained and (self._committer is None or self._commits.request(self._commit_now, deadline))
+        return drained and (not self._commits_here or self._commits.request(self._commit_now, deadline))
 
     def stop(self, timeout_s: float) -> bool:
         """Drain and commit once more, then end; True if everything was kept (and committed) in time."""
@@ -91,14 +89,24 @@ class TapWorkers:
         for thread, wake in zip(self._threads, (self._drain_now, self._commit_now), strict=False):
             wake.set()
             thread.join(max(0.0, deadline - time.monotonic()))
+            if thread is self._threads[0] and not thread.is_alive():
+                self._sweep()
         if any(thread.is_alive() for thread in self._threads):
             logger.error("tap did not end in time", extra={"action": "close", "timeout_s": timeout_s})
             return False
-        if self._committer is not None:
-            self._committer.close()
         self._spool.close()
         self._lock.release()
-        return self._drains.succeeded and (self._committer is None or self._commits.succeeded)
+        return self._drains.succeeded and (not self._commits_here or self._commits.succeeded)
+
+    def _sweep(self) -> None:
+        """Take what an `offer` that was under way while the tap closed put behind the last drain."""
+        run = self._drains.begin()
+        try:
+            self._drain()
+            self._drains.end(run, succeeded=True)
+        except (StrikelakeError, OSError) as error:
+            self._drains.end(run, succeeded=False)
+            logger.error("spool failed", extra={"action": "spool", "error": str(error)})  # noqa: TRY400
 
     def _drain_loop(self) -> None:
         while True:
@@ -166,28 +174,44 @@ class TapWorkers:
             self._warned_at, self._warned_of = now, total
             logger.warning("updates dropped: %s", dict(dropped), extra={"action": "drop", "total": total})
 
-    def _commit_loop(self, committer: Committer) -> None:
+    def _commit_loop(self) -> None:
+        # Made here and not at the start: a damaged table, or another process that commits this spool, must
+        # not keep the app's updates from being spooled.
+        committer = self._make_committer()
         due = time.monotonic() + self._settings.raw_stream_flush_seconds
         while True:
             self._commit_now.wait(max(0.0, due - time.monotonic()))
-            # The drain ends first, see stop(): what it spooled last is committed by this run.
+            # Cleared before the look at the stop: a wake-up in between must not be lost.
             self._commit_now.clear()
+            # The drain ends first, see stop(): what it spooled last is committed by this run.
             last = self._stop.is_set() and not self._threads[0].is_alive()
             due = time.monotonic() + self._settings.raw_stream_flush_seconds
             run = self._commits.begin()
+            succeeded = False
             try:
-                committer.flush()
-                self._commits.end(run, succeeded=True)
+                committer = committer or self._make_committer()
+                if committer is not None:
+                    committer.flush()
+                    succeeded = True
             except (StrikelakeError, OSError) as error:
-                self._commits.end(run, succeeded=False)
                 logger.error("commit failed", extra={"action": "commit", "error": str(error)})  # noqa: TRY400
-                due = min(due, time.monotonic() + 5 * _RETRY_S)
             except Exception:
                 # Not foreseen; the rows are in the spool, and the next run tries again.
-                self._commits.end(run, succeeded=False)
                 logger.exception("commit failed", extra={"action": "commit"})
+            self._commits.end(run, succeeded=succeeded)
+            if not succeeded:
+                due = min(due, time.monotonic() + 5 * _RETRY_S)
             if last:
+                if committer is not None:
+                    committer.close()
                 return
+
+    def _make_committer(self) -> Committer | None:
+        try:
+            return Committer(self._settings)
+        except (StrikelakeError, OSError) as error:
+            logger.error("nothing can be committed", extra={"action": "commit", "error": str(error)})  # noqa: TRY400
+            return None
 
 
 class _Runs:

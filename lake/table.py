@@ -127,7 +127,7 @@ class Lake:
                 return path  # another process was faster
             raise DamagedTableError(f"cannot create table {spec.name} in {path}: {error}") from error
         fsync_file(path / _LOG / f"{0:020d}.json")
-        for folder in (path / _LOG, path, area, self.root):
+        for folder in (path / _LOG, path, area, area.parent):
             fsync_directory(folder)
         return path
 

@@ -337,9 +337,9 @@ def test_a_locked_catalog_is_unavailable_and_catches_up_from_the_log_later(
     add(chain_rows(1, start=500), 8)
     other = sqlite3.connect(filled.root / "catalog.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    for use in (lambda: mirror.sync(filled, engine), lambda: mirror.rebuild(filled, engine)):
+    for follow in (mirror.sync, mirror.rebuild):
         with pytest.raises(CatalogUnavailableError, match="locked"):
-            use()
+            follow(filled, engine)
     other.execute("ROLLBACK")
     other.close()
 
@@ -363,9 +363,7 @@ def test_a_read_only_catalog_can_be_read_but_not_brought_up_to_date(
     assert mirrored(engine) == before
 
 
-def test_a_torn_commit_is_named_and_what_came_before_stays(
-    filled: Lake, engine: Engine, add: Append
-) -> None:
+def test_a_torn_commit_is_named_and_what_came_before_stays(filled: Lake, engine: Engine, add: Append) -> None:
     mirror.sync(filled, engine)
     before = mirrored(engine)
     add(chain_rows(1, start=500), 8)
@@ -479,7 +477,8 @@ def test_the_command_line_lists_batches_as_json(filled: Lake, engine: Engine) ->
     ended = subprocess.run(
         [sys.executable, "-c", code, "--root", str(filled.root), "catalog", "batches", "--output", "json",
          "--exchange", "BSE"],
-        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
 
     (row,) = json.loads(ended.stdout)

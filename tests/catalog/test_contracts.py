@@ -16,9 +16,7 @@ every_contract = pytest.mark.parametrize("contract", CONTRACTS.values(), ids=lis
 
 
 @every_contract
-def test_deltalake_makes_a_table_of_exactly_the_contracts_columns(
-    contract: Contract, tmp_path: Path
-) -> None:
+def test_deltalake_makes_a_table_of_exactly_the_contracts_columns(contract: Contract, tmp_path: Path) -> None:
     path = Lake.at(tmp_path).create(contract.spec)
 
     handle = DeltaTable(str(path))

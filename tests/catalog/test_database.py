@@ -83,9 +83,14 @@ def test_opening_again_keeps_what_is_there_and_makes_missing_folders(tmp_path: P
 
 def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
     engine = open_database(url_of(tmp_path / "catalog.db"))
-    with pytest.raises(KeyError), transaction(engine) as connection:
-        connection.execute(sa.insert(MirrorCursor).values(table_name="t", table_version=3))
-        raise KeyError
+
+    def write_and_fail() -> None:
+        with transaction(engine) as connection:
+            connection.execute(sa.insert(MirrorCursor).values(table_name="t", table_version=3))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write_and_fail()
     with transaction(engine) as connection:
         assert connection.execute(sa.select(MirrorCursor)).all() == []
     engine.dispose()

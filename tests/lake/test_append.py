@@ -377,7 +377,7 @@ class _Disk:
 
         def fsync(descriptor: int) -> None:
             fsync_real(descriptor)
-            path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+            path = Path(f"/proc/self/fd/{descriptor}").readlink()
             self.synced.append((path, len(versions(table))))
 
         monkeypatch.setattr(os, "fsync", fsync)
@@ -434,7 +434,7 @@ def test_a_commit_that_cannot_be_synced_is_reported_as_unknown_and_not_as_failed
     real = os.fsync
 
     def failing_for_the_log(descriptor: int) -> None:
-        if os.readlink(f"/proc/self/fd/{descriptor}").endswith(".json"):
+        if Path(f"/proc/self/fd/{descriptor}").readlink().suffix == ".json":
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         real(descriptor)
 

@@ -146,7 +146,12 @@ def test_a_commit_without_a_time_of_its_own_has_the_time_of_its_file(
 
 def test_other_files_in_the_log_are_no_versions(lake: Lake, table: Path) -> None:
     log = table / "_delta_log"
-    for name in ("_last_checkpoint", "00000000000000000001.checkpoint.parquet", "1.json", "_commit_x.json.tmp"):
+    for name in (
+        "_last_checkpoint",
+        "00000000000000000001.checkpoint.parquet",
+        "1.json",
+        "_commit_x.json.tmp",
+    ):
         (log / name).write_text("{}", encoding="utf-8")
 
     assert versions(table) == [0]

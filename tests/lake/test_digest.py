@@ -134,7 +134,9 @@ def test_order_of_rows_and_columns_chunks_blocks_and_dictionaries_do_not_matter(
 def test_a_column_added_later_that_is_null_here_does_not_matter(rows: list[dict[str, Any]]) -> None:
     table = table_of(rows)
     for kind in (pa.float64(), pa.string(), pa.null()):
-        assert content_digest(table.append_column("later", pa.nulls(len(rows), kind))) == content_digest(table)
+        assert content_digest(table.append_column("later", pa.nulls(len(rows), kind))) == content_digest(
+            table
+        )
 
 
 @given(ROWS, st.data())

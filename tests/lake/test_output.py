@@ -27,7 +27,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def of_width(columns: int) -> None:
         monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-        monkeypatch.setattr(shutil, "get_terminal_size", lambda fallback=None: os.terminal_size((columns, 24)))
+        monkeypatch.setattr(shutil, "get_terminal_size", lambda *_: os.terminal_size((columns, 24)))
 
     return of_width
 
@@ -63,11 +63,25 @@ def test_json_has_the_value_in_the_form_every_parser_takes(value: Any, expected:
 
 
 def test_sums_of_whole_numbers_are_whole_numbers_in_every_form(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = duckdb.sql("SELECT sum(v) AS total FROM (VALUES (2::BIGINT), (40)) AS t(v)").to_arrow_table()
+    relation = duckdb.sql("SELECT sum(v) AS total FROM (VALUES (2::BIGINT), (40)) AS t(v)")
+    assert relation is not None
+    rows = relation.to_arrow_table()
     for form in Format:
         show_rows(rows.to_pylist(), form)
 
-    assert capsys.readouterr().out.split() == ["total", "-----", "42", "[", "{", '"total":', "42", "}", "]", "total", "42"]
+    assert capsys.readouterr().out.split() == [
+        "total",
+        "-----",
+        "42",
+        "[",
+        "{",
+        '"total":',
+        "42",
+        "}",
+        "]",
+        "total",
+        "42",
+    ]
 
 
 def test_no_rows_are_an_empty_list_a_header_or_a_remark(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,7 +117,11 @@ def test_only_the_columns_asked_for_are_shown_in_their_order(capsys: pytest.Capt
 
 
 def test_a_table_aligns_numbers_right_and_text_left(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [{"name": "x", "value": 1.5}, {"name": "longer", "value": 12345.25}, {"name": None, "value": None}]
+    rows: list[dict[str, object]] = [
+        {"name": "x", "value": 1.5},
+        {"name": "longer", "value": 12345.25},
+        {"name": None, "value": None},
+    ]
 
     show_rows(rows, Format.TABLE)
 

@@ -299,7 +299,7 @@ def test_a_view_whose_column_came_later_is_there_once_the_column_is(
     commit(make_rows(1, 10, wind=[7.0]), 2)
 
     assert query(lake, "SELECT * FROM windy") == [{"wind": 7.0}]
-    with pytest.raises(QueryError, match="windy: .*wind"):
+    with pytest.raises(QueryError, match=r"windy: .*wind"):
         query(lake, "SELECT * FROM windy", at=1)
 
 
@@ -364,9 +364,7 @@ def test_moments_come_back_aware_and_text_is_read_in_the_lakes_zone(
     assert (row["text"], row["equal"]) == ("2026-01-05 00:00:00+00", False)
 
 
-def test_values_enter_as_parameters(
-    lake: Lake, commit: CommitRows, make_rows: MakeRows, views: Path
-) -> None:
+def test_values_enter_as_parameters(lake: Lake, commit: CommitRows, make_rows: MakeRows, views: Path) -> None:
     commit(make_rows(6), 1)
     with Session(lake, views=views) as session:
         rows = session.table(

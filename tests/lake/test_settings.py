@@ -162,4 +162,4 @@ def test_all_problems_are_reported_together(folder: Path, monkeypatch: pytest.Mo
 
 def test_settings_do_not_change_once_they_are_read() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        load_settings().app_id = "other"  # type: ignore[misc]
+        load_settings().app_id = "other"

@@ -31,7 +31,9 @@ def rows_of(count: int, start: int = 0) -> pa.Table:
     return pa.table({"n": pa.array(range(start, start + count), pa.int64())})
 
 
-def entry(count: int, start: int = 0, *, table: str = "readings", group: str = "A", origin: str = "") -> Entry:
+def entry(
+    count: int, start: int = 0, *, table: str = "readings", group: str = "A", origin: str = ""
+) -> Entry:
     return Entry(table, group, origin or table, rows_of(count, start))
 
 
@@ -114,9 +116,7 @@ def test_bytes_are_counted_as_they_are_stored(spool: Spool) -> None:
 
 def test_columns_that_some_entries_lack_are_null_there(spool: Spool) -> None:
     wider = pa.table({"n": [5], "x": [0.5]})
-    spool.put(
-        [entry(1), Entry("readings", "A", "readings", wider)], offered={("readings", "A"): 2}
-    )
+    spool.put([entry(1), Entry("readings", "A", "readings", wider)], offered={("readings", "A"): 2})
 
     waiting = spool.waiting("readings")
 
@@ -231,9 +231,7 @@ def test_bytes_in_use_fall_once_entries_are_cleared(spool: Spool) -> None:
     assert spool.used_bytes() < empty + 20_000
 
 
-def test_a_locked_file_is_unavailable_and_unchanged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_locked_file_is_unavailable_and_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     connect = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, **{**k, "timeout": 0.05}))
     spool = Spool(tmp_path / "app.db")
