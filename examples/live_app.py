@@ -8,7 +8,7 @@ A real tracker calls start_raw_stream() with no arguments and is switched on by 
 
 import random
 import time
-from datetime import date, timedelta
+from datetime import datetime, timedelta
 
 from ingest.raw_stream import enqueue_raw_stream_event, start_raw_stream, stop_raw_stream
 from lake.settings import load_settings
@@ -21,7 +21,7 @@ class NiftyHandler:
     vix = 12.8
 
     def __init__(self) -> None:
-        self.expiry = date.today() + timedelta(days=7)
+        self.expiry = (datetime.now().astimezone() + timedelta(days=7)).date()
         self.spot = 25_000.0
         self.volume = 0
 

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from catalog.reference import ReferenceData
+from ingest.demo import already_there
+from ingest.simulator import simulate_session
+from ingest.tap import StreamTap
+from lake.errors import SettingsError
+from lake.settings import Settings
 
 ROOT = "my first lake"
 COUNTS = ("offered", "spooled", "committed", "quarantined", "dropped")
@@ -82,3 +91,16 @@ def test_the_mirror_has_every_row_and_can_be_made_again(demo: tuple[Any, str]) -
         return sorted((row["table_version"], row["exchange"], row["record_count"]) for row in rows)
 
     assert told(again) == told(batches)
+
+
+def test_an_interrupted_demo_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
+    root = tmp_path / "lake"
+    reference = ReferenceData.load()
+    day = date(2026, 6, 15)
+    tap = StreamTap(Settings(root=root, app_id="demo"))
+    for update in islice(simulate_session(day, reference, seed=7, interval_s=60), 30):
+        assert tap.put(update)
+    assert tap.close()
+    with pytest.raises(SettingsError, match="interrupted"):
+        already_there(Settings(root=root), reference, day)
+    assert not already_there(Settings(root=root), reference, date(2026, 6, 12))

@@ -113,6 +113,22 @@ def test_a_locked_database_is_unavailable_and_free_again_afterwards(tmp_path: Pa
     engine.dispose()
 
 
+def test_what_a_transaction_has_read_still_holds_when_it_writes(tmp_path: Path) -> None:
+    # SQLite's plain BEGIN lets two read the same cursor, and then refuses the second one's write.
+    first, second = (open_database(url_of(tmp_path / "catalog.db")) for _ in range(2))
+    impatient(second)
+    cursors = sa.select(MirrorCursor.table_version)
+    with transaction(first) as connection:
+        assert connection.execute(cursors).all() == []
+        with pytest.raises(CatalogUnavailableError, match="locked"), transaction(second) as other:
+            other.execute(cursors)
+        connection.execute(sa.insert(MirrorCursor).values(table_name="t", table_version=3))
+    with transaction(second) as other:
+        assert other.execute(cursors).scalars().all() == [3]
+    first.dispose()
+    second.dispose()
+
+
 @pytest.mark.parametrize("content", [b"no database but a text of some length\n" * 500])
 def test_a_file_that_is_no_database_is_unavailable_and_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "catalog.db"

@@ -161,3 +161,22 @@ def test_handlers_of_one_type_but_other_keys_are_each_read(
     assert stop_raw_stream()
     got = sorted((row["strike"], row["symbol"], row["vix"]) for row in lake.rows())
     assert got == [(1.0, "NIFTY", None), (2.0, "SENSEX", 12.0)]
+
+
+def test_two_handlers_of_one_class_are_each_read_whole_at_every_call(
+    lake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Handler:
+        def __init__(self, symbol: str) -> None:
+            self.symbol = symbol
+            self.expiry = HANDLER["expiry"]
+
+    monkeypatch.setenv("ENABLE_RAW_STREAM", "true")
+    without, later = Handler("NIFTY"), Handler("BANKNIFTY")
+    assert start_raw_stream(lake.but(enable_raw_stream_capture=True)) is not None
+    enqueue_raw_stream_event("NSE", lake.legs(1, 1), [], without, None)
+    enqueue_raw_stream_event("NSE", lake.legs(2, 1), [], later, None)
+    later.vix = 13.5  # as trackers do, once its first tick came
+    enqueue_raw_stream_event("NSE", lake.legs(3, 1), [], later, None)
+    assert stop_raw_stream()
+    assert {row["strike"]: row["vix"] for row in lake.rows()} == {1.0: None, 2.0: None, 3.0: 13.5}

@@ -363,3 +363,28 @@ def test_a_process_of_its_own_commits_what_the_app_spools(lake: Any) -> None:
     assert tap.close()
     assert lake.totals()["spooled"] == 1
     assert lake.strikes() == [float(i) for i in range(1, 41)]
+
+
+def test_a_lake_that_cannot_be_opened_does_not_keep_updates_from_being_spooled(lake: Any) -> None:
+    in_the_way = lake.settings.root / "raw_stream" / "ml_features"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("not a folder", encoding="utf-8")
+    tap = StreamTap(lake.settings)
+    offer_all(tap, lake, 100, 5)
+    assert not tap.flush()
+    assert lake.totals()["spooled"] == 5
+    in_the_way.unlink()
+    assert tap.flush()
+    assert tap.close()
+    assert lake.strikes() == [100.0, 101.0, 102.0, 103.0, 104.0]
+    assert lake.totals()["committed"] == 5
+
+
+def test_closing_again_tells_the_same_as_the_first_time(lake: Any) -> None:
+    in_the_way = lake.settings.root / "raw_stream" / "ml_features"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("not a folder", encoding="utf-8")
+    tap = StreamTap(lake.settings)
+    offer_all(tap, lake, 100, 1)
+    assert not tap.close()
+    assert not tap.close()
