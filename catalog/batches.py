@@ -15,12 +15,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from catalog.database import transaction
 from catalog.models import FeatureBatch, MirrorCursor
 from lake.append import NOT_CONTENT
-from lake.commit_log import Commit, commits_after, versions
+from lake.commit_log import Commit, commit_file, commits_after, versions
 from lake.digest import content_digest
 from lake.errors import DamagedTableError
 from lake.table import Lake, local_file
@@ -68,7 +68,8 @@ def sync(
         if wanted is not None and name not in wanted:
             continue
         while True:
-            followed, added = _sync_some(lake, engine, name, path)
+            with transaction(engine) as connection:
+                followed, added = _sync_some(lake, connection, name, path)
             commits, batches = commits + followed, batches + added
             if progress and followed:
                 progress(followed)
@@ -91,10 +92,19 @@ def rebuild(lake: Lake, engine: Engine, *, progress: Callable[[int], None] | Non
                 f"the log of {name} starts at version {oldest[0] if oldest else 'none'}: "
                 "its older batches cannot be told from the log; the mirror is left as it is"
             )
+    commits = batches = 0
+    # One transaction: whatever goes wrong on the way, the old mirror is still there.
     with transaction(engine) as connection:
         connection.execute(delete(FeatureBatch))
         connection.execute(delete(MirrorCursor))
-    return sync(lake, engine, progress=progress)
+        for name, path in lake.tables().items():
+            followed = _COMMITS_A_TRANSACTION
+            while followed == _COMMITS_A_TRANSACTION:
+                followed, added = _sync_some(lake, connection, name, path)
+                commits, batches = commits + followed, batches + added
+                if progress and followed:
+                    progress(followed)
+    return SyncResult(commits, batches)
 
 
 def pending_commits(lake: Lake, engine: Engine, *, from_scratch: bool = False) -> int:
@@ -136,41 +146,45 @@ def batches(
         return [dict(row) for row in connection.execute(query.limit(limit)).mappings()]
 
 
-def _sync_some(lake: Lake, engine: Engine, name: str, path: Path) -> tuple[int, int]:
+def _sync_some(lake: Lake, connection: Connection, name: str, path: Path) -> tuple[int, int]:
     """Mirror up to `_COMMITS_A_TRANSACTION` commits of one table: (commits, rows added)."""
-    with transaction(engine) as connection:
-        cursor = connection.execute(
-            select(MirrorCursor.table_version).where(MirrorCursor.table_name == name).with_for_update()
-        ).scalar_one_or_none()
-        at = -1 if cursor is None else cursor
-        known = versions(path)
-        if known and known[0] > at + 1:
-            raise DamagedTableError(
-                f"commits {at + 1} to {known[0] - 1} of {name} were cleaned up before they were mirrored"
-            )
-        if known and known[-1] < at:
-            raise DamagedTableError(
-                f"the log of {name} ends at version {known[-1]}, but version {at} was mirrored: it is "
-                "another table than before; run 'strikelake catalog rebuild'"
-            )
-        rows: list[dict[str, Any]] = []
-        followed = 0
-        for commit in commits_after(path, at):
-            rows += _rows_of(lake, name, path, commit)
-            followed += 1
-            if followed == _COMMITS_A_TRANSACTION:
-                break
-        if rows:
-            connection.execute(insert(FeatureBatch), rows)
-        if cursor is None:
-            connection.execute(insert(MirrorCursor).values(table_name=name, table_version=at + followed))
-        elif followed:
-            connection.execute(
-                update(MirrorCursor)
-                .where(MirrorCursor.table_name == name)
-                .values(table_version=at + followed)
-            )
+    cursor = connection.execute(
+        select(MirrorCursor.table_version).where(MirrorCursor.table_name == name).with_for_update()
+    ).scalar_one_or_none()
+    at = -1 if cursor is None else cursor
+    # Two look-ups, not a listing: a log may hold a hundred thousand commits.
+    if not commit_file(path, at + 1).exists() and not commit_file(path, at).exists():
+        raise _lost_track(name, path, at)
+    rows: list[dict[str, Any]] = []
+    followed = 0
+    for commit in commits_after(path, at):
+        rows += _rows_of(lake, name, path, commit)
+        followed += 1
+        if followed == _COMMITS_A_TRANSACTION:
+            break
+    if rows:
+        connection.execute(insert(FeatureBatch), rows)
+    if cursor is None:
+        connection.execute(insert(MirrorCursor).values(table_name=name, table_version=at + followed))
+    elif followed:
+        connection.execute(
+            update(MirrorCursor).where(MirrorCursor.table_name == name).values(table_version=at + followed)
+        )
     return followed, len(rows)
+
+
+def _lost_track(name: str, path: Path, at: int) -> DamagedTableError:
+    """Why a log has neither the version that is mirrored last nor the one after it."""
+    known = versions(path)
+    if known and known[-1] > at:
+        return DamagedTableError(
+            f"commits {at + 1} to {known[0] - 1} of {name} were cleaned up before they were mirrored"
+        )
+    newest = known[-1] if known else "none"
+    return DamagedTableError(
+        f"the log of {name} ends at version {newest}, but version {at} was mirrored: it is "
+        "another table than before; run 'strikelake catalog rebuild'"
+    )
 
 
 def _rows_of(lake: Lake, name: str, path: Path, commit: Commit) -> Sequence[dict[str, Any]]:

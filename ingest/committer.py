@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from catalog.batches import sync
 from catalog.contracts import CONTRACTS, Contract
 from catalog.database import open_database
-from lake.append import append
+from lake.append import append, sync_stream
 from lake.errors import CatalogUnavailableError, DamagedTableError, SchemaMismatchError, StrikelakeError
 from lake.process_lock import ProcessLock
 from lake.settings import Settings
@@ -127,8 +127,11 @@ class Committer:
         path, contract = self._paths[table], CONTRACTS[table]
         handle = open_table(path)
         committed = handle.transaction_version(self._spool.stream)
-        if committed is not None and self._spool.clear(table, committed):
-            # An earlier run died between its commit and its clearing.
+        oldest = self._spool.oldest(table)
+        if committed is not None and oldest is not None and oldest <= committed:
+            # An earlier run died between its commit and its clearing, perhaps before the commit was synced.
+            sync_stream(path, self._spool.stream, handle.version())
+            self._spool.clear(table, committed)
             logger.warning(
                 "resumed after a commit that was not cleared",
                 extra={"action": "resume", "table": table, "sequence": committed},

@@ -19,7 +19,7 @@ def ledger(lake: Lake, *, by_app: bool = False) -> list[dict[str, Any]]:
     """
     totals: dict[tuple[str, ...], dict[str, Any]] = {}
     for path in sorted(lake.spools.glob("*.db")):
-        spool = Spool(path)
+        spool = Spool(path, read_only=True)
         try:
             rows = spool.ledger()
         finally:

@@ -9,7 +9,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from lake.errors import StreamInUseError
+from lake.errors import SpoolUnavailableError, StreamInUseError
 
 
 class ProcessLock:
@@ -17,6 +17,7 @@ class ProcessLock:
 
     Raises:
         StreamInUseError: Somebody else holds it.
+        SpoolUnavailableError: The lock file cannot be written: the folder is read-only, or the disk full.
     """
 
     def __init__(self, path: Path, *, role: str) -> None:
@@ -27,6 +28,8 @@ class ProcessLock:
             self._db.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
             self._db.close()
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise SpoolUnavailableError(f"lock {path}: {error}") from error
             raise StreamInUseError(
                 f"another process already is the {role} (lock {path}); stop it, or use another app id"
             ) from error

@@ -188,7 +188,7 @@ class Session:
         """Entries by table: stream, sequence and rows of each."""
         found: dict[str, list[tuple[str, int, pa.Table]]] = {}
         for path in sorted(self.lake.spools.glob("*.db")):
-            spool = Spool(path)
+            spool = Spool(path, read_only=True)
             try:
                 for table in tables:
                     found.setdefault(table, []).extend(

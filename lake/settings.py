@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -27,11 +28,24 @@ DEFAULT_FILE = Path("strikelake.toml")
 _APP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
-def _short(name: str) -> AliasChoices:
-    """Read from STRIKELAKE_<NAME>, and from the short name that trackers already set."""
-    long = name.lower()
-    short = {"enable_raw_stream_capture": "enable_raw_stream"}.get(long, long)
-    return AliasChoices(long, f"{PREFIX}{long}".lower(), short)
+SHORT_NAMES = {
+    "ENABLE_RAW_STREAM": "enable_raw_stream_capture",
+    "RAW_STREAM_FLUSH_SECONDS": "raw_stream_flush_seconds",
+    "RAW_STREAM_ROOT_DIR": "raw_stream_root_dir",
+}
+"""Variables that trackers set already; `STRIKELAKE_<NAME>` wins over them."""
+
+
+class _ShortNames(PydanticBaseSettingsSource):
+    """Reads the environment by `SHORT_NAMES`."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        del field
+        short = next((s for s, name in SHORT_NAMES.items() if name == field_name), "")
+        return os.environ.get(short), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: os.environ[short] for short, name in SHORT_NAMES.items() if short in os.environ}
 
 
 class Settings(BaseSettings):
@@ -55,18 +69,12 @@ class Settings(BaseSettings):
         timezone: Zone in which times without an offset are read and times are shown.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="forbid", populate_by_name=True, validate_default=False, frozen=True
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", validate_default=False, frozen=True)
 
     root: Path = Path("data")
-    raw_stream_root_dir: Annotated[Path | None, Field(validation_alias=_short("raw_stream_root_dir"))] = None
-    enable_raw_stream_capture: Annotated[
-        bool, Field(validation_alias=_short("enable_raw_stream_capture"))
-    ] = False
-    raw_stream_flush_seconds: Annotated[
-        float, Field(gt=0, allow_inf_nan=False, validation_alias=_short("raw_stream_flush_seconds"))
-    ] = 60.0
+    raw_stream_root_dir: Path | None = None
+    enable_raw_stream_capture: bool = False
+    raw_stream_flush_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     raw_stream_spool_seconds: Annotated[float, Field(gt=0, le=60)] = 0.25
     raw_stream_queue_size: Annotated[int, Field(ge=1)] = 10_000
     raw_stream_spool_max_bytes: Annotated[int, Field(ge=1_000_000)] = 8_000_000_000
@@ -103,7 +111,12 @@ class Settings(BaseSettings):
         """Arguments win over the environment, which wins over the file."""
         del dotenv_settings, file_secret_settings
         file = Path(os.environ.get(f"{PREFIX}CONFIG", DEFAULT_FILE))
-        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file))
+        return (
+            init_settings,
+            env_settings,
+            _ShortNames(settings_cls),
+            TomlConfigSettingsSource(settings_cls, toml_file=file),
+        )
 
     @property
     def lake(self) -> Lake:

@@ -90,18 +90,30 @@ class Spool:
             was changed, try again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Open a spool, creating it if need be.
+
+        Args:
+            path: The file; its stem is the app id.
+            read_only: Look at a spool that is there, without ever taking the lock of who writes it.
+        """
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
         with _mapped(path):
-            self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.executescript(_SCHEMA.read_text(encoding="utf-8"))
-            self._db.execute(
-                "INSERT INTO meta VALUES ('stream_id', ?) ON CONFLICT DO NOTHING", (uuid.uuid4().hex,)
-            )
-            (self._stream_id,) = self._db.execute("SELECT value FROM meta WHERE key = 'stream_id'").fetchone()
+            if read_only:
+                self._db = _connect(f"{path.resolve().as_uri()}?mode=ro")
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._db = _connect(path)
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._db.executescript(_SCHEMA.read_text(encoding="utf-8"))
+                self._db.execute(
+                    "INSERT INTO meta VALUES ('stream_id', ?) ON CONFLICT DO NOTHING", (uuid.uuid4().hex,)
+                )
+            found = self._db.execute("SELECT value FROM meta WHERE key = 'stream_id'").fetchone()
+        if found is None:
+            raise SpoolUnavailableError(f"spool {path} is only being made; try again")
+        self._stream_id: str = found[0]
 
     @property
     def stream(self) -> str:
@@ -175,6 +187,14 @@ class Spool:
                 if self._db.execute("SELECT 1 FROM identities WHERE identity = ?", (identity,)).fetchone():
                     found.add(identity)
         return found
+
+    def oldest(self, table: str) -> int | None:
+        """Sequence of the first waiting entry of a table."""
+        with _mapped(self.path):
+            (seq,) = self._db.execute(
+                "SELECT MIN(seq) FROM entries WHERE table_name = ?", (table,)
+            ).fetchone()
+        return None if seq is None else int(seq)
 
     def tables(self) -> list[str]:
         """Tables that have entries waiting."""
@@ -273,6 +293,12 @@ class Spool:
             (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
             (size,) = self._db.execute("PRAGMA page_size").fetchone()
         return int((pages - free) * size)
+
+
+def _connect(database: Path | str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        database, timeout=30, isolation_level=None, check_same_thread=False, uri=isinstance(database, str)
+    )
 
 
 def pack(batch: pa.Table) -> bytes:

@@ -163,3 +163,9 @@ def test_all_problems_are_reported_together(folder: Path, monkeypatch: pytest.Mo
 def test_settings_do_not_change_once_they_are_read() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().app_id = "other"
+
+
+def test_the_prefixed_name_wins_over_the_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAW_STREAM_FLUSH_SECONDS", "5")
+    monkeypatch.setenv("STRIKELAKE_RAW_STREAM_FLUSH_SECONDS", "7")
+    assert load_settings().raw_stream_flush_seconds == 7
