@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import sqlite3
 import subprocess
@@ -73,6 +74,39 @@ def test_a_commit_that_was_not_cleared_before_a_crash_is_not_written_again(
     assert lake.totals() == {"offered": 10, "spooled": 0, "committed": 10, "quarantined": 0,
                              "dropped": 0, "difference": 0}  # fmt: skip
     assert mirrored_rows(lake) == 10
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="reads /proc")
+def test_a_commit_that_was_never_synced_is_synced_before_its_entries_are_forgotten(
+    lake: Any, reference: ReferenceData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(lake, reference, lake.update(1, 5))
+    Committer(lake.settings).close()
+    spool = Spool(lake.spool())
+    waiting = spool.waiting("option_chain")
+    assert waiting is not None
+    path = lake.settings.lake.path("option_chain")
+    landed = append(
+        path, CONTRACTS["option_chain"].spec, waiting.rows.append_column("batch_id", [["by-hand"] * 5]),
+        stream=spool.stream, sequence=waiting.last, metadata={"batch_id": "by-hand"},
+    )  # fmt: skip
+    spool.close()
+    assert landed is not None
+    synced: dict[Path, int] = {}
+    fsync = os.fsync
+
+    def recording(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.setdefault(Path(f"/proc/self/fd/{descriptor}").readlink(), lake.totals()["spooled"])
+
+    monkeypatch.setattr(os, "fsync", recording)
+    one = Committer(lake.settings)
+    one.flush()
+    one.close()
+    log = (path / "_delta_log").resolve()
+    assert synced[log / f"{landed.version:020d}.json"] == 5, "the entries were still there"
+    assert synced[log] == 5
+    assert lake.totals()["spooled"] == 0
 
 
 WRITER = """

@@ -41,6 +41,7 @@ def test_what_was_offered_is_committed_once_with_its_features(lake: Any) -> None
 
 def test_offer_does_not_wait_for_a_locked_spool(lake: Any) -> None:
     tap = StreamTap(lake.settings)
+    assert tap.flush()  # the commit thread has opened the spool, and makes no table again
     other = sqlite3.connect(lake.spool(), timeout=30, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     began = time.monotonic()
@@ -58,6 +59,7 @@ def test_a_failing_spool_costs_no_row_once_it_works_again(
     lake: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     tap = StreamTap(lake.settings)
+    assert tap.flush()  # the commit thread has opened the spool, and makes no table again
     other = sqlite3.connect(lake.spool(), timeout=30, isolation_level=None)
     other.execute("ALTER TABLE ledger RENAME TO hidden")
     offer_all(tap, lake, 1, 50)
