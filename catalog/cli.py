@@ -11,7 +11,9 @@ from lake.cli import settings_of
 from lake.errors import TableNotFoundError
 from lake.output import Format, show_rows
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+)
 
 _OUTPUT = Annotated[Format, typer.Option(help="How to print the rows.")]
 
@@ -73,16 +75,22 @@ def columns(
 ) -> None:
     """Show the contract of a table: type, unit and meaning of every column."""
     from catalog.contracts import CONTRACTS
+    from lake.snapshot import duckdb_type
 
     if table not in CONTRACTS:
         raise TableNotFoundError(f"no contract for {table!r}; there are: {', '.join(CONTRACTS)}")
-    show_rows(
-        [
-            {"column": c.name, "type": str(c.type), "unit": c.unit, "required": c.required, "about": c.about}
-            for c in CONTRACTS[table].columns
-        ],
-        output,
-    )
+    names = ["column", "about", "unit", "type"] + ([] if output is Format.TABLE else ["required"])
+    rows = [
+        {
+            "column": c.name,
+            "about": c.about,
+            "unit": c.unit,
+            "type": duckdb_type(c.type),
+            "required": c.required,
+        }
+        for c in CONTRACTS[table].columns
+    ]
+    show_rows(rows, output, columns=names)
 
 
 def _follow(ctx: typer.Context, *, from_scratch: bool) -> None:

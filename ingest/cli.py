@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from lake.cli import settings_of
+from lake.cli import command_line, settings_of
 from lake.errors import MalformedInputError, StrikelakeError, TableNotFoundError
 from lake.output import Format, TextOrJson, show_rows, to_json
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+)
 
 
 @app.callback()
@@ -42,8 +44,12 @@ def load(
         raise MalformedInputError(
             f"no {'/'.join(chosen.suffixes)} file in {', '.join(str(path) for path in paths)}"
         )
-    with progress_bar("files", total=len(files)) as advance:
-        summary = run(settings, chosen, files, progress=lambda _: advance(1))
+    try:
+        with progress_bar("files", total=len(files)) as advance:
+            summary = run(settings, chosen, files, progress=lambda _: advance(1))
+    except KeyboardInterrupt:
+        typer.echo("\nwhat was read is kept; load the same files again to go on", err=True)
+        raise
     if output is TextOrJson.JSON:
         typer.echo(
             to_json(
@@ -63,7 +69,8 @@ def load(
             total = sum(summary.quarantined.values())
             reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in sorted(summary.quarantined.items()))
             typer.echo(f"{total:,} rows in quarantine: {reasons}")
-            typer.echo('  see: strikelake sql "SELECT reason, detail, payload FROM quarantine LIMIT 20"')
+            query = "SELECT reason, detail, payload FROM quarantine LIMIT 20"
+            typer.echo(f'  see: {command_line(settings)} sql "{query}"')
     if not summary.mirrored:
         typer.echo("the catalog is behind: run 'strikelake catalog sync'", err=True)
     if summary.unreadable:
@@ -78,7 +85,7 @@ def sources(output: Annotated[Format, typer.Option(help="How to print the rows."
 
     show_rows(
         [
-            {"source": name, "files": " ".join(one.suffixes), "about": _about(one)}
+            {"source": name, "files": " ".join(one.suffixes), "about": one.about}
             for name, one in ADAPTERS.items()
         ],
         output,
@@ -138,9 +145,7 @@ def commit(
             if once:
                 return
             time.sleep(max(0.0, due - time.monotonic()))
+    except KeyboardInterrupt:
+        typer.echo("stopped; what is spooled is committed by the next run", err=True)
     finally:
         committer.close()
-
-
-def _about(source: Any) -> str:
-    return (type(source).__doc__ or "").partition("\n")[0]

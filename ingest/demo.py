@@ -55,6 +55,18 @@ def latest_known_session(reference: ReferenceData, today: date) -> date:
     raise SettingsError("no session with known lot sizes in the last two years: see calendar and lot sizes")
 
 
+def check_day(reference: ReferenceData, day: date, today: date) -> None:
+    """Refuse a day whose rows would be rejected, or whose session nobody knows.
+
+    Raises:
+        SettingsError: The day is not in the calendar, or still to come.
+    """
+    if not reference.calendar.covers(day):
+        raise SettingsError(f"the calendar does not reach {day}; give a --date that it covers")
+    if day > today:
+        raise SettingsError(f"{day} is still to come; give an earlier --date")
+
+
 def already_there(settings: Settings, reference: ReferenceData, day: date) -> bool:
     """Whether the lake has the simulated session of that day.
 
@@ -77,7 +89,8 @@ def already_there(settings: Settings, reference: ReferenceData, day: date) -> bo
     expected = {market.exchange for market in MARKETS.values()}
     if set(closes) != expected or any(row["newest"] + _BATCH < closes[row["exchange"]] for row in found):
         raise SettingsError(
-            f"a simulation of {day} was interrupted in {settings.root}; give another --root or --date"
+            f"{settings.root} has a part of {day} from a demo that was interrupted:\n"
+            "give another --date or --root, or delete that folder"
         )
     return True
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lake.cli import settings_of
+from lake.cli import command_line, settings_of
 from lake.output import Format, show_rows
 
 if TYPE_CHECKING:
     from lake.session import Session
     from lake.settings import Settings
 
-app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 _LATEST = """
 SELECT symbol, strike, call_oi, call_ltp, call_iv, put_iv, put_ltp, put_oi
@@ -57,12 +54,14 @@ def demo(
     The prices are made up; the lake is a normal one. Takes some seconds.
     """
     from catalog.reference import ReferenceData
-    from ingest.demo import already_there, latest_known_session, run_demo
+    from ingest.demo import already_there, check_day, latest_known_session, run_demo
     from lake.progress import progress_bar
 
     settings = settings_of(ctx)
     reference = ReferenceData.load(settings.root)
-    day = date.date() if date else latest_known_session(reference, datetime.now(UTC).date())
+    today = datetime.now(UTC).date()
+    day = date.date() if date else latest_known_session(reference, today)
+    check_day(reference, day, today)
     if already_there(settings, reference, day):
         typer.echo(f"The simulated session of {day} is in {settings.root} already; nothing is added.")
     else:
@@ -95,9 +94,11 @@ def _show(settings: Settings) -> None:
     from lake.commit_log import versions
     from lake.session import Session
 
-    _heading("Ledger: offered = spooled + committed + quarantined + dropped (rows)", "ingest status")
+    _heading(
+        settings, "Ledger: offered = spooled + committed + quarantined + dropped (rows)", "ingest status"
+    )
     show_rows(ledger(settings.lake), Format.TABLE)
-    _heading("The last micro-batches", "catalog batches")
+    _heading(settings, "The last micro-batches", "catalog batches")
     show_rows(
         batches(open_database(settings.catalog), limit=5),
         Format.TABLE,
@@ -105,19 +106,19 @@ def _show(settings: Settings) -> None:
         zone=settings.timezone,
     )
     with Session(settings.lake) as session:
-        _heading("NIFTY around the money, last chain", 'sql "SELECT * FROM latest_chain"')
+        _heading(settings, "NIFTY around the money, last chain", 'sql "SELECT * FROM latest_chain"')
         _rows(session, _LATEST)
-        _heading("Put-call ratio", 'sql "SELECT * FROM pcr_5m"')
+        _heading(settings, "Put-call ratio", 'sql "SELECT * FROM pcr_5m"')
         _rows(session, _PCR)
-        _heading("Max pain", 'sql "SELECT * FROM max_pain"')
+        _heading(settings, "Max pain", 'sql "SELECT * FROM max_pain"')
         _rows(session, _MAX_PAIN)
     numbers = versions(settings.lake.path("option_chain"))
     middle = numbers[len(numbers) // 2]
-    _heading(f"The same table at version {middle}, and now", f'sql "{_COUNT}" --at {middle}')
+    _heading(settings, f"The same table at version {middle}, and now", f'sql "{_COUNT}" --at {middle}')
     for version in (middle, numbers[-1]):
         with Session(settings.lake, at=version) as session:
             _rows(session, f"SELECT {version} AS version, * FROM ({_COUNT})")
-    root = f"--root {_quoted(str(settings.root))} "
+    command_start = command_line(settings)
     typer.echo("\nGo on with:")
     for command in (
         "sql --list",
@@ -126,15 +127,11 @@ def _show(settings: Settings) -> None:
         "lake history option_chain",
         "ingest load --source nse-json RECORDINGS",
     ):
-        typer.echo(f"  strikelake {root}{command}")
+        typer.echo(f"  {command_start} {command}")
 
 
-def _quoted(text: str) -> str:
-    return subprocess.list2cmdline([text]) if sys.platform == "win32" else shlex.quote(text)
-
-
-def _heading(text: str, command: str) -> None:
-    typer.echo(f"\n{text}\n  (strikelake {command})" if len(command) < 60 else f"\n{text}")
+def _heading(settings: Settings, text: str, command: str) -> None:
+    typer.echo(f"\n{text}\n  {command_line(settings)} {command}")
 
 
 def _rows(session: Session, query: str) -> None:

@@ -7,6 +7,8 @@ import difflib
 import importlib.metadata
 import importlib.util
 import os
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -49,6 +51,14 @@ class LazyCommands(TyperGroup):
         command.name = args[0]
         return args[0], command, args[1:]
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; an interrupt ends it with a word and exit code 130."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("\nstrikelake: interrupted", err=True)
+            raise SystemExit(130) from None
+
 
 app = typer.Typer(
     cls=LazyCommands,
@@ -81,7 +91,7 @@ def strikelake(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    """A lakehouse for option-chain ticks: capture, query in SQL, replay."""
+    """A lakehouse for option-chain ticks: capture, query in SQL, look back in time."""
     del version
     ctx.obj = {"root": root, "debug": debug, "verbose": verbose}
 
@@ -98,6 +108,15 @@ def settings_of(ctx: typer.Context, **given: Any) -> Settings:
     options = ctx.find_root().obj
     configure_logging(verbose=options["verbose"])
     return load_settings(**{"root": options["root"], **given})
+
+
+def command_line(settings: Settings) -> str:
+    """`strikelake`, with the `--root` a user has to give to come to the same lake again."""
+    if settings.root == type(settings).model_fields["root"].default:
+        return "strikelake"
+    root = str(settings.root)
+    quoted = subprocess.list2cmdline([root]) if sys.platform == "win32" else shlex.quote(root)
+    return f"strikelake --root {quoted}"
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import json
 import math
 import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -16,6 +17,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 Row = Mapping[str, Any]
+
+_LONG_TEXT = 24
+"""A column of text is cut to no less than this to make room for others; times and ids are shorter."""
 
 
 class Format(StrEnum):
@@ -105,13 +109,14 @@ def _table(rows: Sequence[Row], names: list[str], zone: str, limit: int | None) 
     titles = {n: _printable(n) for n in names}
     width = {n: max([len(titles[n]), *map(len, cells[n])]) for n in names}
     room = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 10_000
+    _narrow(width, [n for n in names if not right[n]], room)
     left, right_end = _fitting(names, width, room)
     hidden = names[len(left) : len(names) - len(right_end)]
     gap = [".."] if hidden else []
 
     def line(texts: Mapping[str, str]) -> str:
         parts = [
-            [texts[n].rjust(width[n]) if right[n] else texts[n].ljust(width[n]) for n in side]
+            [texts[n].rjust(width[n]) if right[n] else _cut(texts[n], width[n]) for n in side]
             for side in (left, right_end)
         ]
         return "  ".join([*parts[0], *gap, *parts[1]]).rstrip()
@@ -119,12 +124,31 @@ def _table(rows: Sequence[Row], names: list[str], zone: str, limit: int | None) 
     lines = [line(titles), line({n: "-" * width[n] for n in names})]
     lines += [line({n: cells[n][i] for n in names}) for i in range(len(shown))]
     if len(rows) > len(shown):
-        lines.append(f"... {len(rows) - len(shown):,} more rows: raise --limit, or use --output csv")
+        lines.append("... and more rows: raise --limit, or use --output csv")
     elif not rows:
         lines.append("(no rows)")
     if hidden:
-        lines.append(f"(no room for: {', '.join(titles[n] for n in hidden)})")
+        left_out = f"(no room for {', '.join(titles[n] for n in hidden)}: see --output csv)"
+        lines += textwrap.wrap(left_out, room)
     return "\n".join(lines) + "\n"
+
+
+def _narrow(width: dict[str, int], texts: Sequence[str], room: int) -> None:
+    """Make columns of long text narrower, the widest first, as far as that lets everything fit."""
+    over = sum(w + 2 for w in width.values()) - 2 - room
+    spare = {n: width[n] - _LONG_TEXT for n in texts if width[n] > _LONG_TEXT}
+    if over <= 0 or sum(spare.values()) < over:
+        return
+    while over > 0:
+        widest = max(spare, key=lambda n: width[n])
+        width[widest] -= 1
+        over -= 1
+        if width[widest] == _LONG_TEXT:
+            del spare[widest]
+
+
+def _cut(text: str, width: int) -> str:
+    return text.ljust(width) if len(text) <= width else f"{text[: width - 2]}.."
 
 
 def _fitting(names: list[str], width: Mapping[str, int], room: int) -> tuple[list[str], list[str]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +21,12 @@ from lake.spool import Spool
 from lake.table import Lake
 
 VIEWS = QUERIES / "views"
+
+_READING = {
+    duckdb.StatementType.SELECT,
+    duckdb.StatementType.EXPLAIN,
+    duckdb.StatementType.MULTI,  # PIVOT
+}
 
 
 class Session:
@@ -95,30 +103,60 @@ class Session:
         """Close the connection."""
         self.connection.close()
 
-    def table(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-        """Run one statement and return its rows.
+    def table(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, *, limit: int | None = None
+    ) -> pa.Table:
+        """Run one query and return its rows; Ctrl-C stops it.
 
         Args:
-            sql: One statement; `$name` marks a parameter.
+            sql: One statement that reads: SELECT, DESCRIBE, SUMMARIZE ...; `$name` marks a parameter.
             parameters: Values by name.
+            limit: Rows at most.
 
         Returns:
             The rows; of columns of one name, the second is called `name_1`, and so on.
 
         Raises:
-            QueryError: The statement is not valid, failed, or names something that is not bound.
+            QueryError: The statement is not valid, failed, is not one that reads, or names something
+                that is not bound.
         """
         try:
-            if parameters:
-                relation = self.connection.sql(sql, params=dict(parameters))
-            else:
-                relation = self.connection.sql(sql)
-            if relation is None:
-                return pa.table({})
-            return _tell_apart(relation.to_arrow_table())
+            self._check_reads(sql)
+            return self._interruptible(lambda: self._run(sql, parameters, limit))
         except duckdb.Error as error:
             reasons = [reason for name, reason in self.unbound.items() if name in sql]
             raise QueryError("; ".join([str(error).strip(), *reasons])) from error
+
+    def _check_reads(self, sql: str) -> None:
+        statements = self.connection.extract_statements(sql)
+        if len(statements) != 1:
+            raise QueryError(f"give one statement; this is {len(statements) or 'none'}")
+        kind = statements[0].type
+        if kind not in _READING:
+            raise QueryError(
+                f"{kind.name} is no query: rows come in through ingest, and views are files of sql/views"
+            )
+
+    def _run(self, sql: str, parameters: Mapping[str, Any] | None, limit: int | None) -> pa.Table:
+        relation = self.connection.sql(sql, params=dict(parameters) if parameters else None)
+        if relation is None:
+            return pa.table({})
+        return _tell_apart((relation if limit is None else relation.limit(limit)).to_arrow_table())
+
+    def _interruptible(self, run: Callable[[], pa.Table]) -> pa.Table:
+        """Run in another thread: Python sees Ctrl-C only between two steps of the thread it came to."""
+        if threading.current_thread() is not threading.main_thread():
+            return run()
+        with ThreadPoolExecutor(1) as executor:
+            future = executor.submit(run)
+            try:
+                # Windows delivers Ctrl-C only to a wait that ends now and then.
+                while not wait([future], timeout=0.2).done:
+                    pass
+            except KeyboardInterrupt:
+                self.connection.interrupt()
+                raise
+            return future.result()
 
     def _configure(self) -> None:
         settings = {

@@ -16,7 +16,7 @@ from lake.output import Format, show_rows
 if TYPE_CHECKING:
     from lake.session import Session
 
-app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 _EXAMPLES = """
 \b
@@ -53,9 +53,14 @@ def sql(
         if list_:
             show_rows(_names(session), output, columns=["name", "kind", "about"])
             return
-        text = _statement(query, file)
-        result = session.table(text)
-    show_rows(result.to_pylist(), output, columns=result.column_names, zone=settings.timezone, limit=limit)
+        # A table shows the first rows: one more than that tells that there are more.
+        wanted = limit + 1 if output is Format.TABLE else None
+        result = session.table(_statement(query, file), limit=wanted)
+    try:
+        rows = result.to_pylist()
+    except (ValueError, OverflowError) as error:
+        raise QueryError(f"the result has a value that cannot be shown: {error}") from error
+    show_rows(rows, output, columns=result.column_names, zone=settings.timezone, limit=limit)
 
 
 def moment_or_version(text: str | None, timezone: str) -> int | datetime | None:
@@ -66,7 +71,7 @@ def moment_or_version(text: str | None, timezone: str) -> int | datetime | None:
     """
     if text is None:
         return None
-    if text.strip().isdigit():
+    if text.isascii() and text.strip().isdecimal():
         return int(text)
     try:
         moment = datetime.fromisoformat(text.strip())

@@ -10,7 +10,9 @@ from lake.cli import settings_of
 from lake.errors import TableNotFoundError
 from lake.output import Format, show_rows
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+)
 
 _OUTPUT = Annotated[Format, typer.Option(help="How to print the rows.")]
 

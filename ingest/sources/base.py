@@ -38,6 +38,9 @@ class SourceAdapter(Protocol):
     name: str
     """As given to `--source`, and stored in the column `source`."""
 
+    about: str
+    """What the format is, for a person who has such files."""
+
     suffixes: tuple[str, ...]
     """File name endings a folder is searched for, lower case; `.gz` after them is accepted too."""
 

@@ -85,6 +85,7 @@ class BseJson:
     """Reads one `ChainUpdate` a file, two legs a row."""
 
     name = WIRE.source
+    about = "JSON of the BSE option-chain API"
     suffixes = WIRE.suffixes
 
     def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:

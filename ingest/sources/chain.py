@@ -12,10 +12,12 @@ from typing import Any, Final
 from catalog.exchanges import canonical_symbol, home_exchange
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate, Reject
+from ingest.live_values import event_moment
 from ingest.sources.base import identity_of
-from ingest.sources.values import BadValueError, shown, strike_price
+from ingest.sources.values import INDIA, BadValueError, shown, strike_price
 from ingest.sources.wire_format import BoundField, OptionType, WireFormat
 
+UNKNOWN_LOT_SIZE: Final = "unknown_lot_size"
 _UNKNOWN_SYMBOL: Final = "UNKNOWN"
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9&._ -]{0,39}")
 
@@ -91,14 +93,19 @@ class Chain:
     def _chain_fault(self, symbol: object, event_time: object) -> tuple[str, str] | None:
         if self._event_time is None:
             return "bad_event_time", f"{shown(event_time)} is no time of this format"
+        try:
+            # Before the lot size: an impossible day has none, and adding one would not help.
+            event_moment(self._event_time, time.time_ns(), INDIA)
+        except ValueError as error:
+            return "bad_event_time", str(error)
         if self._symbol is None:
             return "bad_symbol", f"{shown(symbol)} is no name of an underlying"
         if self._lot_size is None and self._wire.counts_contracts:
             day = f"{self._event_time:%Y-%m-%d}"
             return (
-                "unknown_lot_size",
+                UNKNOWN_LOT_SIZE,
                 f"contracts of {self._exchange} {self._symbol} on {day} cannot become units;"
-                " add a line to lot_sizes.csv",
+                " add a line to lot_sizes.csv in the lake's folder and load again",
             )
         return None
 
@@ -154,6 +161,9 @@ class Chain:
             for leg in legs:
                 if leg["underlying_price"] is None:
                     leg["underlying_price"] = self.underlying_price
+        if self._fault is not None and self._fault[0] == UNKNOWN_LOT_SIZE:
+            # Another identity: once the lot size is known, loading the same file again brings the rows in.
+            identity = identity_of(identity, UNKNOWN_LOT_SIZE)
         return ChainUpdate(
             exchange=self._exchange,
             symbol=self._symbol or _UNKNOWN_SYMBOL,

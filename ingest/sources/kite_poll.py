@@ -88,6 +88,7 @@ class KitePoll:
     """
 
     name = WIRE.source
+    about = "CSV, one poll of whole chains a file, index or stock header"
     suffixes = WIRE.suffixes
 
     def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:

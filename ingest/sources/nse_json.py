@@ -77,6 +77,7 @@ class NseJson:
     """Reads both shapes; one `ChainUpdate` a file, with the expiry in each leg."""
 
     name = WIRE.source
+    about = "JSON of the NSE option-chain API, older and newer shape"
     suffixes = WIRE.suffixes
 
     def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:

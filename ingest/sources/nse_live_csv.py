@@ -79,6 +79,7 @@ class NseLiveCsv:
     """
 
     name = WIRE.source
+    about = "CSV of the NSE live-derivatives list, many polls a file"
     suffixes = WIRE.suffixes
 
     def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from catalog.reference import ReferenceData
-from ingest.demo import already_there
+from ingest.demo import already_there, check_day
 from ingest.simulator import simulate_session
 from ingest.tap import StreamTap
 from lake.errors import SettingsError
@@ -104,3 +104,9 @@ def test_an_interrupted_demo_is_not_taken_for_a_whole_one(tmp_path: Path) -> Non
     with pytest.raises(SettingsError, match="interrupted"):
         already_there(Settings(root=root), reference, day)
     assert not already_there(Settings(root=root), reference, date(2026, 6, 12))
+
+
+@pytest.mark.parametrize("day", [date(1999, 1, 1), date(2026, 11, 20)])
+def test_a_day_that_cannot_be_simulated_is_refused(day: date) -> None:
+    with pytest.raises(SettingsError, match=str(day)):
+        check_day(ReferenceData.load(), day, today=date(2026, 11, 19))

@@ -232,3 +232,39 @@ def test_an_interrupted_load_is_finished_by_the_next(lake: Any, tmp_path: Path, 
     assert set(counts.values()) == {1}
     assert len(counts) == totals["committed"] > legs / 2
     assert len(lake.rows("quarantine")) == totals["quarantined"]
+
+
+def test_once_a_lot_size_is_known_the_same_file_brings_its_rows_in(lake: Any, tmp_path: Path) -> None:
+    chain = json.loads(
+        text_of(next(f for f in files_of("nse-json") if "v3" in f.parts and "option_chain" in f.name))
+    )
+    for row in chain["data"]:
+        for side in ("CE", "PE"):
+            row[side]["underlying"] = "WIDGET"
+    file = tmp_path / "widget.json"
+    file.write_text(json.dumps(chain), encoding="utf-8")
+    legs = nse_json_legs(file)
+
+    assert run(lake, "nse-json", file).quarantined == {"unknown_lot_size": legs}
+    assert run(lake, "nse-json", file).known == 1, "nothing changed: nothing is taken again"
+    (lake.settings.root / "lot_sizes.csv").write_text(
+        "exchange,symbol,valid_from,lot_size\nNSE,WIDGET,2026-01-01,50\n", encoding="utf-8"
+    )
+    assert run(lake, "nse-json", file).rows == legs
+    assert run(lake, "nse-json", file).known == 1
+    contracts = sum(row[side]["openInterest"] for row in chain["data"] for side in ("CE", "PE"))
+    assert sum(row["oi"] for row in lake.rows()) == 50 * contracts
+    assert lake.totals(app_id="backfill")["difference"] == 0
+
+
+@pytest.mark.parametrize("time", ["01-Jan-1970 15:30:00", "01-Jan-2099 15:30:00"])
+def test_an_impossible_time_is_told_as_such_and_not_as_a_missing_lot_size(
+    lake: Any, tmp_path: Path, time: str
+) -> None:
+    chain = json.loads(
+        text_of(next(f for f in files_of("nse-json") if "v3" in f.parts and "option_chain" in f.name))
+    )
+    chain["timestamp"] = time
+    file = tmp_path / "clock.json"
+    file.write_text(json.dumps(chain), encoding="utf-8")
+    assert run(lake, "nse-json", file).quarantined == {"bad_event_time": nse_json_legs(file)}

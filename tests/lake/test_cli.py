@@ -223,7 +223,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path, filled: Lake)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes and signals")
-def test_an_interrupted_command_ends_with_130(tmp_path: Path, filled: Lake) -> None:
+def test_a_committer_that_is_told_to_stop_says_so_and_ends_well(tmp_path: Path, filled: Lake) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", _MAIN, "--root", str(filled.root), "ingest", "commit"],
         cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -236,5 +236,22 @@ def test_an_interrupted_command_ends_with_130(tmp_path: Path, filled: Lake) -> N
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
 
+    assert process.returncode == 0
+    assert "stopped" in errors
+    assert "Traceback" not in errors
+
+
+def test_an_interrupted_query_ends_with_130_and_a_word(tmp_path: Path, filled: Lake) -> None:
+    endless = "SELECT count(*) FROM range(100000000) a, range(100000000) b WHERE a.range * 7 = b.range + 1"
+    process = subprocess.Popen(
+        [sys.executable, "-c", _MAIN, "--root", str(filled.root), "sql", endless],
+        cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(5.0)
+    assert process.poll() is None, "the query is running"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+
     assert process.returncode == 130
+    assert "interrupted" in errors
     assert "Traceback" not in errors

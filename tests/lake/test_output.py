@@ -165,7 +165,9 @@ def test_columns_that_do_not_fit_the_terminal_are_named_below(
             assert len(lines) == 3
         else:
             assert ".." in lines[0]
-            assert lines[3] == f"(no room for: {', '.join(hidden)})"
+            footer = " ".join(lines[3:])
+            assert footer == f"(no room for {', '.join(hidden)}: see --output csv)"
+            assert all(len(line) <= columns for line in lines)
 
 
 def test_a_table_that_goes_into_a_file_is_never_clipped(capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,7 +181,7 @@ def test_a_limit_cuts_tables_and_says_so_but_never_json_or_csv(capsys: pytest.Ca
     show_rows(rows, Format.TABLE, limit=10)
     lines = capsys.readouterr().out.splitlines()
     assert lines[2:12] == [str(n) for n in range(10)]
-    assert lines[12].startswith("... 1,490 more rows")
+    assert lines[12].startswith("... and more rows")
     show_rows(rows, Format.JSON, limit=10)
     assert len(json.loads(capsys.readouterr().out)) == 1500
     show_rows(rows, Format.CSV, limit=10)
@@ -210,3 +212,20 @@ def test_a_console_that_lacks_a_character_gets_its_escape(
     assert "\\u20b9 5" in text
     assert "é" in text
     monkeypatch.undo()
+
+
+def test_long_text_is_cut_before_a_column_is_left_out(
+    terminal: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {
+        "name": "chains",
+        "about": "a sentence that goes on for rather longer than there is room",
+        "rows": 7,
+    }
+    terminal(60)
+    show_rows([row], Format.TABLE)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["name", "about", "rows"]
+    assert len(lines[2]) == 60
+    assert lines[2].startswith("chains  a sentence that goes on for ")
+    assert lines[2].endswith("..     7")

@@ -423,3 +423,39 @@ def test_creating_a_table_again_keeps_it(
     commit(make_rows(3), 1)
     assert lake.create(spec) == lake.path("readings")
     assert query(lake, TOTALS) == totals([0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("sql", "why"),
+    [
+        ("", "none"),
+        (";", "none"),
+        ("SELECT 1; SELECT 2", "2"),
+        ("COPY (SELECT 1) TO 'out.csv'", "COPY"),
+        ("CREATE TABLE mine (n INTEGER)", "CREATE"),
+        ("DROP VIEW readings", "DROP"),
+        ("ATTACH 'other.db'", "ATTACH"),
+        ("SET threads = 1", "SET"),
+    ],
+)
+def test_only_one_statement_that_reads_is_run(
+    lake: Lake, views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sql: str, why: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.rglob("*"))
+    with Session(lake, views=views) as session, pytest.raises(QueryError, match=why):
+        session.table(sql)
+    assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("sql", ["DESCRIBE readings", "SUMMARIZE readings", "SHOW TABLES", "EXPLAIN SELECT 1",
+                                 "PIVOT readings ON sensor USING sum(samples)", "FROM readings"])  # fmt: skip
+def test_every_statement_that_reads_is_run(lake: Lake, views: Path, sql: str) -> None:
+    with Session(lake, views=views) as session:
+        assert session.table(sql).num_columns > 0
+
+
+def test_a_limit_stops_a_query_that_would_fill_the_memory(lake: Lake, views: Path) -> None:
+    with Session(lake, views=views) as session:
+        rows = session.table("SELECT * FROM range(1000000000000)", limit=3)
+    assert rows.column(0).to_pylist() == [0, 1, 2]
