@@ -182,6 +182,7 @@ def test_the_lots_of_listed_contracts_are_those_of_the_table(recordings: Path) -
         ("BSE", "SENSEX", "2025-09-05", 20),
         ("BSE", "SENSEX", "2026-07-10", 20),
         ("BSE", "BANKEX", "2025-09-05", 30),
+        ("BSE", "BANKEX", "2026-06-08", 30),
         ("BSE", "SENSEX50", "2025-09-05", 75),
     ],
 )
@@ -226,7 +227,7 @@ def test_a_lot_that_divides_the_old_one_changes_from_one_day_to_the_next() -> No
         ("NSE", "RELIANCE", "2026-06-08"),
         ("BSE", "NIFTY", "2026-06-08"),
         ("BSE", "SENSEX", "2023-05-14"),
-        ("BSE", "BANKEX", "2026-06-08"),
+        ("BSE", "BANKEX", "2026-11-02"),
         ("NSE", "NIFTY", "2027-01-04"),
         ("MCX", "CRUDEOIL", "2026-06-08"),
     ],
