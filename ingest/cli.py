@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lake.cli import command_line, settings_of
-from lake.errors import MalformedInputError, StrikelakeError, TableNotFoundError
+from lake.errors import MalformedInputError, SettingsError, StrikelakeError, TableNotFoundError
 from lake.output import Format, TextOrJson, show_rows, to_json
+
+SIMULATOR = "simulator"
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -37,6 +40,8 @@ def load(
     from ingest.sources import adapter, recording_files
     from lake.progress import progress_bar
 
+    if source == SIMULATOR:
+        raise SettingsError("the simulator has no files: use 'strikelake ingest run --source simulator'")
     chosen = adapter(source)
     settings = settings_of(ctx)
     files = [file for path in paths for file in recording_files(chosen, path)]
@@ -78,18 +83,54 @@ def load(
         raise StrikelakeError(f"{len(summary.unreadable)} files could not be opened: {problems}")
 
 
+@app.command(epilog="Example: strikelake ingest run --source simulator --speed 60")
+def run(
+    ctx: typer.Context,
+    source: Annotated[
+        str, typer.Option(help="Live source; the simulator is the one there is.")
+    ] = "simulator",
+    date: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Session to simulate  [default: the last known one]"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same session.")] = 7,
+    interval: Annotated[float, typer.Option(min=0.1, help="Simulated seconds between chains.")] = 5.0,
+    speed: Annotated[float, typer.Option(min=0.01, help="Simulated seconds a second.")] = 1.0,
+) -> None:
+    """Capture from a live source until it ends, or Ctrl-C: watch it with 'strikelake sql --live'.
+
+    An interrupted session goes on where it stopped when it is run again with the same seed.
+    """
+    from catalog.reference import ReferenceData
+    from ingest.demo_cli import session_progress
+    from ingest.simulated_feed import check_day, latest_known_session, play
+
+    if source != SIMULATOR:
+        raise SettingsError(f"no live source {source!r}; there is: {SIMULATOR}. Recordings: 'ingest load'")
+    settings = settings_of(ctx)
+    reference = ReferenceData.load(settings.root)
+    today = datetime.now(UTC).date()
+    day = date.date() if date else latest_known_session(reference, today)
+    check_day(reference, day, today)
+    with session_progress(reference, day) as progress:
+        result = play(
+            settings, reference, day=day, seed=seed, interval_s=interval, speed=speed, progress=progress
+        )
+    typer.echo(f"{result.updates:,} chain updates of {day} captured; {result.known:,} were there before")
+
+
 @app.command(epilog="Example: strikelake ingest sources")
 def sources(output: Annotated[Format, typer.Option(help="How to print the rows.")] = Format.TABLE) -> None:
-    """List the wire formats that can be loaded."""
+    """List the sources: wire formats for 'ingest load', live ones for 'ingest run'."""
     from ingest.sources import ADAPTERS
 
-    show_rows(
-        [
-            {"source": name, "files": " ".join(one.suffixes), "about": one.about}
-            for name, one in ADAPTERS.items()
-        ],
-        output,
-    )
+    rows = [
+        {"source": name, "use": "load", "files": " ".join(one.suffixes), "about": one.about}
+        for name, one in ADAPTERS.items()
+    ]
+    about = "seeded sessions of NSE and BSE, as a tracker would hand them over"
+    rows.append({"source": SIMULATOR, "use": "run", "files": "", "about": about})
+    show_rows(rows, output)
 
 
 @app.command(epilog="Example: strikelake ingest status --output json")

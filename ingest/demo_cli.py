@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from datetime import date as date_type
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +15,7 @@ from lake.cli import command_line, settings_of
 from lake.output import Format, show_rows
 
 if TYPE_CHECKING:
+    from catalog.reference import ReferenceData
     from lake.session import Session
     from lake.settings import Settings
 
@@ -54,37 +58,47 @@ def demo(
     The prices are made up; the lake is a normal one. Takes some seconds.
     """
     from catalog.reference import ReferenceData
-    from ingest.demo import already_there, check_day, latest_known_session, run_demo
-    from lake.progress import progress_bar
+    from ingest.simulated_feed import check_day, latest_known_session, play
 
-    settings = settings_of(ctx)
+    # The micro-batches are the player's, one in 15 simulated minutes.
+    settings = settings_of(ctx, app_id="demo", raw_stream_flush_seconds=3600.0, committer="thread")
     reference = ReferenceData.load(settings.root)
     today = datetime.now(UTC).date()
     day = date.date() if date else latest_known_session(reference, today)
     check_day(reference, day, today)
-    if already_there(settings, reference, day):
+    started = time.monotonic()
+    with session_progress(reference, day) as progress:
+        result = play(settings, reference, day=day, seed=seed, interval_s=interval, progress=progress)
+    if not result.updates:
         typer.echo(f"The simulated session of {day} is in {settings.root} already; nothing is added.")
     else:
-        started = time.monotonic()
-        session = reference.calendar.session("NSE", day)
-        minutes = int((session.close - session.open) / timedelta(minutes=1)) if session else 0
-        with progress_bar("simulated minutes", total=minutes) as advance:
-            shown = 0
+        rest = f" after {result.known:,} that were there" if result.known else ""
+        typer.echo(
+            f"{result.updates:,} chain updates{rest} with {result.legs:,} option rows of {day} captured,\n"
+            f"committed and mirrored in {time.monotonic() - started:.1f} s. The prices are simulated."
+        )
+    _show(settings)
 
-            def progress(moment: datetime) -> None:
-                nonlocal shown
-                now = minutes if session is None or moment > session.close else int(
-                    (moment - session.open) / timedelta(minutes=1)
-                )  # fmt: skip
+
+@contextmanager
+def session_progress(reference: ReferenceData, day: date_type) -> Iterator[Callable[[datetime], None]]:
+    """A bar over the minutes of a session, moved by simulated times."""
+    from lake.progress import progress_bar
+
+    session = reference.calendar.session("NSE", day)
+    total = int((session.close - session.open) / timedelta(minutes=1)) if session else 0
+    shown = 0
+    with progress_bar("simulated minutes", total=total) as advance:
+
+        def progress(moment: datetime) -> None:
+            nonlocal shown
+            if session is not None:
+                now = min(total, int((moment - session.open) / timedelta(minutes=1)))
                 advance(now - shown)
                 shown = now
 
-            result = run_demo(settings, reference, day=day, seed=seed, interval_s=interval, progress=progress)
-        typer.echo(
-            f"{result.updates:,} chain updates with {result.legs:,} option rows of {day} captured, "
-            f"committed\nand mirrored in {time.monotonic() - started:.1f} s. The prices are simulated."
-        )
-    _show(settings)
+        yield progress
+        advance(total - shown)
 
 
 def _show(settings: Settings) -> None:

@@ -153,3 +153,16 @@ def test_a_lake_survives_the_loss_of_its_catalog(loaded: Any) -> None:
     db = sqlite3.connect(catalog)
     assert db.execute("SELECT count(*) FROM ml_feature_batches").fetchone()[0] == len(before)
     db.close()
+
+
+def test_the_simulator_can_be_captured_as_a_live_source(
+    in_folder: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    run = in_folder(tmp_path)
+    arguments = ("--date", "2026-06-16", "--interval", "900", "--speed", "1000000")
+    assert "captured" in run("ingest", "run", "--source", "simulator", *arguments).stdout
+    before = run.json("ingest", "status")
+    assert {row["exchange"] for row in before} == {"NSE", "BSE"}
+    assert all(row["offered"] == row["committed"] > 0 for row in before)
+    assert run("ingest", "run", "--source", "simulator", *arguments).stdout.startswith("0 chain updates")
+    assert run.json("ingest", "status") == before

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from catalog.reference import ReferenceData
-from ingest.demo import already_there, check_day
+from ingest.simulated_feed import check_day, play
 from ingest.simulator import simulate_session
 from ingest.tap import StreamTap
+from lake.digest import content_digest
 from lake.errors import SettingsError
+from lake.session import Session
 from lake.settings import Settings
 
 ROOT = "my first lake"
@@ -93,17 +95,26 @@ def test_the_mirror_has_every_row_and_can_be_made_again(demo: tuple[Any, str]) -
     assert told(again) == told(batches)
 
 
-def test_an_interrupted_demo_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
-    root = tmp_path / "lake"
+def test_an_interrupted_demo_goes_on_where_it_stopped(tmp_path: Path) -> None:
     reference = ReferenceData.load()
     day = date(2026, 6, 15)
-    tap = StreamTap(Settings(root=root, app_id="demo"))
-    for update in islice(simulate_session(day, reference, seed=7, interval_s=60), 30):
+    cut, whole = Settings(root=tmp_path / "cut"), Settings(root=tmp_path / "whole")
+    tap = StreamTap(cut)
+    for update in islice(simulate_session(day, reference, seed=7, interval_s=900), 31):
         assert tap.put(update)
     assert tap.close()
-    with pytest.raises(SettingsError, match="interrupted"):
-        already_there(Settings(root=root), reference, day)
-    assert not already_there(Settings(root=root), reference, date(2026, 6, 12))
+    for settings, before in ((cut, 31), (whole, 0)):
+        result = play(settings, reference, day=day, seed=7, interval_s=900, progress=lambda _: None)
+        assert result.known == before
+        assert (
+            play(settings, reference, day=day, seed=7, interval_s=900, progress=lambda _: None).updates == 0
+        )
+    digests = []
+    for settings in (cut, whole):
+        with Session(settings.lake) as session:
+            rows = session.table("SELECT * FROM option_chain").drop_columns(["batch_id"])
+            digests.append((rows.num_rows, content_digest(rows)))
+    assert digests[0] == digests[1]
 
 
 @pytest.mark.parametrize("day", [date(1999, 1, 1), date(2026, 11, 20)])
