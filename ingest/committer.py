@@ -70,10 +70,10 @@ class Committer:
             self.lake.spools / f"{self.app_id}.commit.lock", role=f"committer of app id {self.app_id!r}"
         )
         try:
-            self._spool = Spool(self.lake.spools / f"{self.app_id}.db")
             self._paths: dict[str, Path] = {
                 name: self.lake.create(contract.spec) for name, contract in CONTRACTS.items()
             }
+            self._spool = Spool(self.lake.spools / f"{self.app_id}.db")
         except BaseException:
             self._lock.release()
             raise

@@ -64,8 +64,13 @@ class _Loader:
         self._lock = ProcessLock(settings.lake.spools / f"{APP_ID}.tap.lock", role="loader of this lake")
         try:
             self._committer = Committer(settings, app_id=APP_ID)
+        except BaseException:
+            self._lock.release()
+            raise
+        try:
             self._spool = Spool(settings.lake.spools / f"{APP_ID}.db")
         except BaseException:
+            self._committer.close()
             self._lock.release()
             raise
         self._chains: list[ChainUpdate] = []

@@ -59,8 +59,8 @@ class TapWorkers:
             role=f"tap of app id {self._settings.app_id!r}",
         )
         try:
-            self._spool = Spool(tap.spool_path)
             self._reference = ReferenceData.load(self._settings.root)
+            self._spool = Spool(tap.spool_path)
         except BaseException:
             self._lock.release()
             raise

@@ -22,11 +22,14 @@ class ProcessLock:
 
     def __init__(self, path: Path, *, role: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise SpoolUnavailableError(f"lock {path}: {error}") from error
         try:
             self._db.execute("PRAGMA journal_mode = DELETE")
             self._db.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             self._db.close()
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
                 raise SpoolUnavailableError(f"lock {path}: {error}") from error

@@ -104,16 +104,25 @@ class Spool:
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._db = _connect(path)
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA synchronous = FULL")
-                self._db.executescript(_SCHEMA.read_text(encoding="utf-8"))
-                self._db.execute(
-                    "INSERT INTO meta VALUES ('stream_id', ?) ON CONFLICT DO NOTHING", (uuid.uuid4().hex,)
-                )
-            found = self._db.execute("SELECT value FROM meta WHERE key = 'stream_id'").fetchone()
+            try:
+                self._stream_id = self._open(create=not read_only)
+            except BaseException:
+                self._db.close()
+                raise
+
+    def _open(self, *, create: bool) -> str:
+        """Make or complete the schema, and return the id of this spool."""
+        if create:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.executescript(_SCHEMA.read_text(encoding="utf-8"))
+            self._db.execute(
+                "INSERT INTO meta VALUES ('stream_id', ?) ON CONFLICT DO NOTHING", (uuid.uuid4().hex,)
+            )
+        found = self._db.execute("SELECT value FROM meta WHERE key = 'stream_id'").fetchone()
         if found is None:
-            raise SpoolUnavailableError(f"spool {path} is only being made; try again")
-        self._stream_id: str = found[0]
+            raise SpoolUnavailableError(f"spool {self.path} is only being made; try again")
+        return str(found[0])
 
     @property
     def stream(self) -> str:
