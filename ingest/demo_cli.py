@@ -116,7 +116,7 @@ def _show(settings: Settings) -> None:
     show_rows(
         batches(open_database(settings.catalog), limit=5),
         Format.TABLE,
-        columns=["batch_time", "table_name", "exchange", "record_count", "table_version", "size_bytes"],
+        columns=["batch_time", "table_name", "exchange", "record_count", "table_version"],
         zone=settings.timezone,
     )
     with Session(settings.lake) as session:
