@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -102,16 +102,13 @@ def run(
     An interrupted session goes on where it stopped when it is run again with the same seed.
     """
     from catalog.reference import ReferenceData
-    from ingest.demo_cli import session_progress
-    from ingest.simulated_feed import check_day, latest_known_session, play
+    from ingest.simulated_feed import choose_day, play, session_progress
 
     if source != SIMULATOR:
         raise SettingsError(f"no live source {source!r}; there is: {SIMULATOR}. Recordings: 'ingest load'")
     settings = settings_of(ctx)
     reference = ReferenceData.load(settings.root)
-    today = datetime.now(UTC).date()
-    day = date.date() if date else latest_known_session(reference, today)
-    check_day(reference, day, today)
+    day = choose_day(reference, date.date() if date else None)
     with session_progress(reference, day) as progress:
         result = play(
             settings, reference, day=day, seed=seed, interval_s=interval, speed=speed, progress=progress

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from datetime import date as date_type
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +12,6 @@ from lake.cli import command_line, settings_of
 from lake.output import Format, show_rows
 
 if TYPE_CHECKING:
-    from catalog.reference import ReferenceData
     from lake.session import Session
     from lake.settings import Settings
 
@@ -58,14 +54,12 @@ def demo(
     The prices are made up; the lake is a normal one. Takes some seconds.
     """
     from catalog.reference import ReferenceData
-    from ingest.simulated_feed import check_day, latest_known_session, play
+    from ingest.simulated_feed import choose_day, play, session_progress
 
     # The micro-batches are the player's, one in 15 simulated minutes.
     settings = settings_of(ctx, app_id="demo", raw_stream_flush_seconds=3600.0, committer="thread")
     reference = ReferenceData.load(settings.root)
-    today = datetime.now(UTC).date()
-    day = date.date() if date else latest_known_session(reference, today)
-    check_day(reference, day, today)
+    day = choose_day(reference, date.date() if date else None)
     started = time.monotonic()
     with session_progress(reference, day) as progress:
         result = play(settings, reference, day=day, seed=seed, interval_s=interval, progress=progress)
@@ -78,27 +72,6 @@ def demo(
             f"committed and mirrored in {time.monotonic() - started:.1f} s. The prices are simulated."
         )
     _show(settings)
-
-
-@contextmanager
-def session_progress(reference: ReferenceData, day: date_type) -> Iterator[Callable[[datetime], None]]:
-    """A bar over the minutes of a session, moved by simulated times."""
-    from lake.progress import progress_bar
-
-    session = reference.calendar.session("NSE", day)
-    total = int((session.close - session.open) / timedelta(minutes=1)) if session else 0
-    shown = 0
-    with progress_bar("simulated minutes", total=total) as advance:
-
-        def progress(moment: datetime) -> None:
-            nonlocal shown
-            if session is not None:
-                now = min(total, int((moment - session.open) / timedelta(minutes=1)))
-                advance(now - shown)
-                shown = now
-
-        yield progress
-        advance(total - shown)
 
 
 def _show(settings: Settings) -> None:

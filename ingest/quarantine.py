@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -67,14 +67,6 @@ def payload_text(payload: Any) -> str:
     if len(text) > PAYLOAD_MAX_CHARS:
         text = json.dumps({"cut": text[:PAYLOAD_MAX_CHARS], "chars": len(text)}, ensure_ascii=False)
     return _text(text)
-
-
-def count_by_reason(rejects: Iterable[Reject]) -> dict[str, int]:
-    """How often each reason occurs."""
-    counts: dict[str, int] = {}
-    for reject in rejects:
-        counts[reject.reason] = counts.get(reject.reason, 0) + 1
-    return counts
 
 
 def _finite(value: Any) -> Any:

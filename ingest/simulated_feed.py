@@ -6,9 +6,10 @@ The simulator is seeded, so a session that was interrupted goes on where it stop
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate
@@ -36,6 +37,18 @@ class PlayResult:
     updates: int
     legs: int
     known: int
+
+
+def choose_day(reference: ReferenceData, wanted: date | None) -> date:
+    """The day asked for, if it can be simulated, else the last one that makes a good first sight.
+
+    Raises:
+        SettingsError: The day is not in the calendar, or still to come.
+    """
+    today = datetime.now(UTC).date()
+    day = wanted or latest_known_session(reference, today)
+    check_day(reference, day, today)
+    return day
 
 
 def latest_known_session(reference: ReferenceData, today: date) -> date:
@@ -163,3 +176,24 @@ class _Pace:
                 raise StrikelakeError("a micro-batch could not be committed: see the log above")
             self._due = moment + _BATCH
             self._progress(moment)
+
+
+@contextmanager
+def session_progress(reference: ReferenceData, day: date) -> Iterator[Callable[[datetime], None]]:
+    """A bar over the minutes of a session, moved by simulated times."""
+    from lake.progress import progress_bar
+
+    session = reference.calendar.session("NSE", day)
+    total = int((session.close - session.open) / timedelta(minutes=1)) if session else 0
+    shown = 0
+    with progress_bar("simulated minutes", total=total) as advance:
+
+        def progress(moment: datetime) -> None:
+            nonlocal shown
+            if session is not None:
+                now = min(total, int((moment - session.open) / timedelta(minutes=1)))
+                advance(now - shown)
+                shown = now
+
+        yield progress
+        advance(total - shown)

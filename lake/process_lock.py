@@ -5,7 +5,6 @@ It is an exclusive SQLite transaction on a file of its own: SQLite knows each sy
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from pathlib import Path
 
@@ -36,7 +35,6 @@ class ProcessLock:
             raise StreamInUseError(
                 f"another process already is the {role} (lock {path}); stop it, or use another app id"
             ) from error
-        self.pid = os.getpid()
 
     def release(self) -> None:
         """Let the next one in; releasing twice does nothing."""
