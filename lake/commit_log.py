@@ -46,6 +46,23 @@ class Commit:
     transactions: Mapping[str, int] = field(default_factory=dict)
     batch: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, version: int, actions: Sequence[Mapping[str, Any]], modified_ms: int) -> Commit:
+        """The commit that these actions make; `modified_ms` counts where they do not tell the time."""
+        info: Mapping[str, Any] = next((a["commitInfo"] for a in actions if "commitInfo" in a), {})
+        record = info.get(METADATA_KEY) or {}
+        milliseconds = info.get("timestamp")
+        time_ms = max(modified_ms if milliseconds is None else milliseconds, record.get("not_before_ms") or 0)
+        return cls(
+            version=version,
+            time=_EPOCH + timedelta(milliseconds=time_ms),
+            operation=str(record.get("operation") or info.get("operation", "")),
+            adds=tuple(a["add"] for a in actions if "add" in a),
+            removes=tuple(a["remove"] for a in actions if "remove" in a),
+            transactions={a["txn"]["appId"]: int(a["txn"]["version"]) for a in actions if "txn" in a},
+            batch=record,
+        )
+
     @property
     def rows(self) -> int:
         """Rows added, from the statistics of the files."""
@@ -72,12 +89,12 @@ def read_commit(table_path: Path, version: int) -> Commit:
         archived = archived_commit(table_path, version)
         if archived is None:
             raise VersionNotFoundError(f"the log of {table_path.name} has no commit {version}") from error
-        return _commit(version, archived.actions, archived.modified_ms)
+        return Commit.of(version, archived.actions, archived.modified_ms)
     except ValueError as error:
         raise DamagedTableError(
             f"commit {version} of {table_path.name} {error}: {path}; run 'strikelake lake doctor --repair'"
         ) from error
-    return _commit(version, actions, modified_ms)
+    return Commit.of(version, actions, modified_ms)
 
 
 def read_actions(path: Path) -> tuple[dict[str, Any], ...]:
@@ -98,22 +115,6 @@ def read_actions(path: Path) -> tuple[dict[str, Any], ...]:
     if not all(isinstance(action, dict) for action in actions):
         raise ValueError("has lines that are not actions")
     return actions
-
-
-def _commit(version: int, actions: Sequence[Mapping[str, Any]], modified_ms: int) -> Commit:
-    info: Mapping[str, Any] = next((a["commitInfo"] for a in actions if "commitInfo" in a), {})
-    record = info.get(METADATA_KEY) or {}
-    milliseconds = info.get("timestamp")
-    time_ms = max(modified_ms if milliseconds is None else milliseconds, record.get("not_before_ms") or 0)
-    return Commit(
-        version=version,
-        time=_EPOCH + timedelta(milliseconds=time_ms),
-        operation=str(record.get("operation") or info.get("operation", "")),
-        adds=tuple(a["add"] for a in actions if "add" in a),
-        removes=tuple(a["remove"] for a in actions if "remove" in a),
-        transactions={a["txn"]["appId"]: int(a["txn"]["version"]) for a in actions if "txn" in a},
-        batch=record,
-    )
 
 
 def versions(table_path: Path) -> list[int]:
@@ -146,7 +147,7 @@ def commits_after(table_path: Path, version: int) -> Iterator[Commit]:
             if archived.version != version + 1:
                 break  # a hole: the caller finds that it did not get as far as the newest version
             version = archived.version
-            yield _commit(version, archived.actions, archived.modified_ms)
+            yield Commit.of(version, archived.actions, archived.modified_ms)
     while commit_file(table_path, version + 1).exists():
         version += 1
         yield read_commit(table_path, version)

@@ -54,6 +54,17 @@ class ContentDigest:
                 self._sums[lane] = (self._sums[lane] + total) % 2**64
         self.rows += table.num_rows
 
+    @classmethod
+    def from_hex(cls, text: str, rows: int) -> ContentDigest:
+        digest = cls()
+        digest._sums = [int(text[:16], 16), int(text[16:], 16)]
+        digest.rows = rows
+        return digest
+
+    def add(self, other: ContentDigest) -> None:
+        self._sums = [(a + b) % 2**64 for a, b in zip(self._sums, other._sums, strict=True)]
+        self.rows += other.rows
+
     def hexdigest(self) -> str:
         """32 hexadecimal digits."""
         return f"{self._sums[0]:016x}{self._sums[1]:016x}"

@@ -63,12 +63,11 @@ def log_damage(table_path: Path, *, since_checkpoint: bool = False) -> list[LogD
     sound_through = -1
     for path in sorted(log.glob("*.checkpoint*.parquet"), reverse=True):
         version = int(path.name[:20])
-        try:
-            pq.read_metadata(path)
+        if can_be_read(path):
             sound_through = max(sound_through, version)
             if since_checkpoint:
                 break
-        except (OSError, pa.ArrowInvalid):
+        else:
             damage.append(LogDamage("torn_checkpoint", version, path))
     known = versions(table_path)
     looked_at = [v for v in known if not since_checkpoint or v > sound_through]
@@ -91,6 +90,15 @@ def log_damage(table_path: Path, *, since_checkpoint: bool = False) -> list[LogD
         if version not in present
     ]
     return sorted(damage, key=lambda d: (d.version, d.kind))
+
+
+def can_be_read(checkpoint: Path) -> bool:
+    """Whether a log checkpoint has a whole footer: a torn one has not."""
+    try:
+        pq.read_metadata(checkpoint)
+    except (OSError, pa.ArrowInvalid):
+        return False
+    return True
 
 
 def recover_log(lake: Lake, table_path: Path) -> list[LogDamage]:
