@@ -92,7 +92,8 @@ def append(
             files.append(file)
             record["files"][file.path] = {
                 "sha256": file.sha256,
-                "content_digest": content_digest(rows, ignore=NOT_CONTENT),
+                # One thread: this may run inside the live app, which needs the other processors.
+                "content_digest": content_digest(rows, ignore=NOT_CONTENT, threads=1),
                 **_event_bounds(rows),
             }
         for folder in {(table_path / file.path).parent for file in files}:
