@@ -166,7 +166,7 @@ def _compact_files(table_path: Path, spec: TableSpec, files: list[ActiveFile], n
         raise CommitConflictError(f"{spec.name}: files were compacted by somebody else meanwhile")
     expected = _recorded_digest(table_path, files)
     rows = _sorted_rows(table_path, spec, handle, files)
-    found = ContentDigest()
+    found = ContentDigest(threads=1)
     found.update(rows, ignore=NOT_CONTENT)
     if rows.num_rows != sum(f.rows for f in files) or (
         expected is not None and found.hexdigest() != expected.hexdigest()
@@ -293,7 +293,7 @@ def _recorded_digest(table_path: Path, files: Sequence[ActiveFile]) -> ContentDi
                 f"data file {table_path / file.path} is not as it was committed; "
                 "run 'strikelake catalog verify'"
             )
-        total.add(ContentDigest.from_hex(record["content_digest"], file.rows))
+        total += ContentDigest.from_hex(record["content_digest"], file.rows)
     return total if whole else None
 
 

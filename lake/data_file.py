@@ -163,7 +163,8 @@ def file_record(rows: pa.Table, sha256: str) -> dict[str, Any]:
     bounds = pc.min_max(rows.column(name)).as_py()
     return {
         "sha256": sha256,
-        "content_digest": content_digest(rows, ignore=NOT_CONTENT),
+        # One thread: this may run inside the live app, which needs the other processors.
+        "content_digest": content_digest(rows, ignore=NOT_CONTENT, threads=1),
         "rows": rows.num_rows,
         "first_event_time": bounds["min"].isoformat() if bounds["min"] else None,
         "last_event_time": bounds["max"].isoformat() if bounds["max"] else None,
