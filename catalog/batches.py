@@ -6,7 +6,7 @@ A mirror: the logs say what is true. Losing the database loses nothing; `rebuild
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from catalog.database import transaction
 from catalog.models import FeatureBatch, MirrorCursor
 from lake.commit_log import Commit, commits_after, first_recorded, is_recorded, versions
 from lake.data_file import restored_file
+from lake.drop import DROP
 from lake.errors import DamagedTableError
 from lake.table import Lake, local_file
 
@@ -151,24 +152,46 @@ def _sync_some(lake: Lake, connection: Connection, name: str, path: Path) -> tup
     ).scalar_one_or_none()
     at = -1 if cursor is None else cursor
     rows: list[dict[str, Any]] = []
-    followed = 0
+    followed = count = 0
     for commit in commits_after(path, at):
-        rows += _rows_of(lake, name, path, commit)
+        if commit.operation == DROP:
+            # What was not inserted yet has to be there to be marked.
+            _insert(connection, rows)
+            rows = []
+            _mark_dropped(connection, name, commit)
+        added = _rows_of(lake, name, path, commit)
+        rows, count = rows + added, count + len(added)
         followed += 1
         if followed == _COMMITS_A_TRANSACTION:
             break
     # Two look-ups, not a listing: a log may hold thousands of commits.
     if not followed and not is_recorded(path, at):
         raise _lost_track(name, path, at)
-    if rows:
-        connection.execute(insert(FeatureBatch), rows)
+    _insert(connection, rows)
     if cursor is None:
         connection.execute(insert(MirrorCursor).values(table_name=name, table_version=at + followed))
     elif followed:
         connection.execute(
             update(MirrorCursor).where(MirrorCursor.table_name == name).values(table_version=at + followed)
         )
-    return followed, len(rows)
+    return followed, count
+
+
+def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(insert(FeatureBatch), rows)
+
+
+def _mark_dropped(connection: Connection, name: str, commit: Commit) -> None:
+    for partition in commit.batch.get("partitions", ()):
+        connection.execute(
+            update(FeatureBatch)
+            .where(FeatureBatch.table_name == name)
+            .where(FeatureBatch.date == date.fromisoformat(partition["date"]))
+            .where(FeatureBatch.exchange == (partition.get("exchange") or ""))
+            .where(FeatureBatch.table_version <= commit.batch["through_version"])
+            .values(state="dropped")
+        )
 
 
 def _lost_track(name: str, path: Path, at: int) -> DamagedTableError:
@@ -185,7 +208,7 @@ def _lost_track(name: str, path: Path, at: int) -> DamagedTableError:
     )
 
 
-def _rows_of(lake: Lake, name: str, path: Path, commit: Commit) -> Sequence[dict[str, Any]]:
+def _rows_of(lake: Lake, name: str, path: Path, commit: Commit) -> list[dict[str, Any]]:
     rows = []
     recorded = commit.batch.get("files", {})
     for add in commit.adds:

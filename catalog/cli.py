@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,10 +11,14 @@ from lake.cli import settings_of
 from lake.errors import TableNotFoundError
 from lake.output import Format, show_rows
 
+if TYPE_CHECKING:
+    from lake.settings import Settings
+
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
 )
 
+_BREACH = 3
 _OUTPUT = Annotated[Format, typer.Option(help="How to print the rows.")]
 
 
@@ -44,18 +48,27 @@ def batches(
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only this session date.")
     ] = None,
     batch: Annotated[str | None, typer.Option(help="Only this batch id.")] = None,
+    quality: Annotated[
+        bool,
+        typer.Option("--quality", help="Show null rates, duplicates, gaps and lateness of option_chain's."),
+    ] = False,
     output: _OUTPUT = Format.TABLE,
     limit: Annotated[int, typer.Option(min=1, help="Newest batches to show.")] = 20,
 ) -> None:
-    """List the newest micro-batches of ml_feature_batches."""
+    """List the newest micro-batches of ml_feature_batches; with --batch, the datasets that contain it."""
     from catalog import batches as mirror
     from catalog.database import open_database
+    from catalog.datasets import datasets_with
 
     settings = settings_of(ctx)
     if not settings.lake.exists():
         raise TableNotFoundError(f"no lake at {settings.root}: run 'strikelake demo', or give --root")
+    if quality:
+        _show_quality(settings, table, exchange, date, batch, output, limit)
+        return
+    engine = open_database(settings.catalog)
     rows = mirror.batches(
-        open_database(settings.catalog),
+        engine,
         table=table,
         exchange=exchange,
         day=date.date() if date else None,
@@ -64,8 +77,49 @@ def batches(
     )
     columns = ["batch_time", "table_name", "exchange", "date", "record_count", "table_version", "batch_id"]
     every = [*columns, *(name for name in mirror.COLUMNS if name not in columns)]
+    if batch is not None:
+        containing = datasets_with(engine, batch)
+        rows = [{**row, "datasets": containing} for row in rows]
+        columns, every = [*columns, "datasets"], [*every, "datasets"]
     chosen = columns if output is Format.TABLE else every
     show_rows(rows, output, columns=chosen, zone=settings.timezone)
+
+
+@app.command(epilog="Example: strikelake catalog verify --since 2026-07-20")
+def verify(
+    ctx: typer.Context,
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only sessions of this date and later.")
+    ] = None,
+    table: Annotated[str | None, typer.Option(help="Only this table.")] = None,
+    output: _OUTPUT = Format.TABLE,
+) -> None:
+    """Recompute file checksums and batch digests; exit code 3 if a file or a batch is damaged."""
+    from catalog import batches as mirror
+    from catalog.audit import audit, files_to_audit
+    from catalog.database import open_database
+    from lake.progress import progress_bar
+
+    settings = settings_of(ctx)
+    if not settings.lake.exists():
+        raise TableNotFoundError(f"no lake at {settings.root}: run 'strikelake demo', or give --root")
+    if table is not None:
+        settings.lake.path(table)
+    engine = open_database(settings.catalog)
+    mirror.sync(settings.lake, engine)
+    day = since.date() if since else None
+    tables = [table] if table else None
+    total = files_to_audit(settings.lake, tables=tables, since=day)
+    with progress_bar("files", total=total) as advance:
+        result = audit(settings.lake, engine, tables=tables, since=day, progress=advance)
+    names = ["kind", "table", "date", "exchange", "batch_id", "detail", "path"]
+    if result.damage or output is not Format.TABLE:
+        show_rows([{n: getattr(d, n) for n in names} for d in result.damage], output, columns=names)
+    verdict = f"{len(result.damage):,} are damaged" if result.damage else "all as committed"
+    told = f"{result.files:,} files, {result.batches:,} batches, {result.rows:,} rows: {verdict}"
+    typer.echo(told, err=output is not Format.TABLE)
+    if result.damage:
+        raise typer.Exit(_BREACH)
 
 
 @app.command(epilog="Example: strikelake catalog columns option_chain")
@@ -93,9 +147,33 @@ def columns(
     show_rows(rows, output, columns=names)
 
 
+def _show_quality(
+    settings: Settings,
+    table: str | None,
+    exchange: str | None,
+    day: datetime | None,
+    batch: str | None,
+    output: Format,
+    limit: int,
+) -> None:
+    """Rows of the view batch_quality, newest first."""
+    from lake.session import Session
+
+    if table not in {None, "option_chain"}:
+        raise TableNotFoundError(f"quality is told of the batches of option_chain, not of {table}")
+    given = {"exchange": exchange, "date": day.date() if day else None, "batch_id": batch}
+    wanted = {name: value for name, value in given.items() if value is not None}
+    where = " AND ".join(f"{name} = ${name}" for name in wanted) or "true"
+    sql = f"SELECT * FROM batch_quality WHERE {where} ORDER BY first_event_time DESC, batch_id DESC"
+    with Session(settings.lake) as session:
+        rows = session.table(sql, wanted, limit=limit)
+    show_rows(rows.to_pylist(), output, columns=rows.column_names, zone=settings.timezone)
+
+
 def _follow(ctx: typer.Context, *, from_scratch: bool) -> None:
     from catalog import batches as mirror
     from catalog.database import open_database
+    from catalog.datasets import sync_datasets
     from lake.progress import progress_bar
 
     settings = settings_of(ctx)
@@ -108,4 +186,5 @@ def _follow(ctx: typer.Context, *, from_scratch: bool) -> None:
             result = mirror.rebuild(settings.lake, engine, progress=advance)
         else:
             result = mirror.sync(settings.lake, engine, progress=advance)
+    sync_datasets(settings.lake, engine)
     typer.echo(f"{result.commits:,} commits followed, {result.batches:,} batches added")

@@ -212,9 +212,7 @@ def _commit(
     actions: list[AddAction | RemoveAction] = []
     if added is not None:
         statistics = json.dumps(added.statistics)
-        actions.append(
-            AddAction(added.path, added.size_bytes, added.partition, now_ms, False, statistics)
-        )
+        actions.append(AddAction(added.path, added.size_bytes, added.partition, now_ms, False, statistics))
     actions += [
         RemoveAction(f.path, False, now_ms, size=f.size_bytes, partition_values=dict(f.partition))
         for f in removed

@@ -13,21 +13,27 @@ import logging
 import os
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from deltalake import CommitProperties, PostCommitHookProperties, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction
 
+from lake.append import sync_log
 from lake.commit_log import METADATA_KEY, commit_file, read_actions, time_of_ms, versions
 from lake.data_file import restored_file
 from lake.durability import fsync_directory, fsync_file, write_durably
-from lake.errors import DamagedTableError
+from lake.errors import CommitConflictError, DamagedTableError
 from lake.log_archive import FOLDER, archived_through
 from lake.orphans import Orphan, Verdict, find_orphans
+from lake.snapshot import plain_schema
 from lake.spool import Spool, parse_batch_id
-from lake.table import Lake
+from lake.table import Lake, open_table
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +107,7 @@ def can_be_read(checkpoint: Path) -> bool:
     return True
 
 
-def recover_log(lake: Lake, table_path: Path) -> list[LogDamage]:
+def recover_log(lake: Lake, table_path: Path, *, whole: bool = False) -> list[LogDamage]:
     """Make a log readable again; returns what was mended, which may be nothing.
 
     Where a commit is empty, torn or missing, a commit is written that brings what the lost one brought, if
@@ -112,12 +118,17 @@ def recover_log(lake: Lake, table_path: Path) -> list[LogDamage]:
     Safe beside other writers: nobody can make a commit whose name is taken, and recoveries that run at the
     same time write the same.
 
+    Args:
+        lake: The lake, for its spools.
+        table_path: Folder of the table.
+        whole: Mend also what lies before the newest log checkpoint, where only the mirror looks.
+
     Raises:
         DamagedTableError: The commit that creates the table is gone; nothing can stand in for it.
         SpoolUnavailableError: A spool cannot be read, so that it cannot be told what was lost.
         OSError: The disk is full or failed.
     """
-    damages = log_damage(table_path, since_checkpoint=True)
+    damages = log_damage(table_path, since_checkpoint=not whole)
     if not damages:
         _mend_hint(table_path)
         return []
@@ -147,6 +158,56 @@ def recover_log(lake: Lake, table_path: Path) -> list[LogDamage]:
                    "version": damage.version, "batches_restored": len({o.batch_id for o in lost})},
         )  # fmt: skip
     return damages
+
+
+def commit_lost(lake: Lake, table_path: Path, lost: Sequence[Orphan]) -> list[int]:
+    """Commit the files of lost batches again, a commit each; their versions.
+
+    The stream's counter in the log is left alone where it is further already.
+
+    Raises:
+        CommitConflictError: Another writer came in between; try again.
+        DamagedTableError: The table cannot be written.
+    """
+    by_batch: dict[str, list[Orphan]] = {}
+    for orphan in sorted(lost, key=lambda o: (o.modified_s, o.path)):
+        by_batch.setdefault(str(orphan.batch_id), []).append(orphan)
+    made = []
+    for files in by_batch.values():
+        record, actions = restoring_commit(lake, table_path, files)
+        handle = open_table(table_path)
+        adds = [a["add"] for a in actions if "add" in a]
+        transactions = [
+            Transaction(a["txn"]["appId"], a["txn"]["version"])
+            for a in actions
+            if "txn" in a and (handle.transaction_version(a["txn"]["appId"]) or 0) < a["txn"]["version"]
+        ]
+        record |= {"operation": RECOVERY, "not_before_ms": time_of_ms(table_path, handle.version())}
+        try:
+            handle.create_write_transaction(
+                [
+                    AddAction(
+                        a["path"], a["size"], a["partitionValues"], a["modificationTime"], True, a["stats"]
+                    )
+                    for a in adds
+                ],
+                mode="append",
+                schema=plain_schema(handle),
+                partition_by=list(handle.metadata().partition_columns),
+                commit_properties=CommitProperties(
+                    custom_metadata={METADATA_KEY: record}, app_transactions=transactions
+                ),
+                post_commithook_properties=PostCommitHookProperties(
+                    create_checkpoint=False, cleanup_expired_logs=False
+                ),
+            )
+        except CommitFailedError as error:
+            raise CommitConflictError(f"{table_path.name}: not restored: {error}") from error
+        except DeltaError as error:
+            raise DamagedTableError(f"{table_path.name}: not restored: {error}") from error
+        made.append(open_table(table_path).version())
+        sync_log(table_path, after=None, through=made[-1])
+    return made
 
 
 def restoring_commit(

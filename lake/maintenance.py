@@ -212,7 +212,7 @@ def clean_log(table_path: Path, *, before: datetime) -> CleanedLog:
             for remove in Commit.of(one.version, one.actions, one.modified_ms).removes:
                 path = unquote(remove["path"])
                 if path not in active:
-                    freed = _delete(table_path / path)
+                    freed = delete_data_file(table_path / path)
                     files, size = files + (freed is not None), size + (freed or 0)
         for one in chunk:
             commit_file(table_path, one.version).unlink(missing_ok=True)
@@ -255,7 +255,7 @@ def _read_for_archive(table_path: Path, version: int) -> ArchivedCommit:
         raise DamagedTableError(f"commit {version} of {table_path.name} {error}: {path}") from error
 
 
-def _delete(path: Path) -> int | None:
+def delete_data_file(path: Path) -> int | None:
     """Delete a data file; its size, None if it was gone already or somebody has it open (Windows)."""
     try:
         size = path.stat().st_size

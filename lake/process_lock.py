@@ -32,9 +32,7 @@ class ProcessLock:
             self._db.close()
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
                 raise SpoolUnavailableError(f"lock {path}: {error}") from error
-            raise StreamInUseError(
-                f"another process already is the {role} (lock {path}); {hint}"
-            ) from error
+            raise StreamInUseError(f"another process already is the {role} (lock {path}); {hint}") from error
 
     def release(self) -> None:
         """Let the next one in; releasing twice does nothing."""

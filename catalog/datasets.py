@@ -1,0 +1,330 @@
+"""Datasets: choose rows once, get the same rows for ever, and prove it.
+
+A dataset names micro-batches, not files: tables are append-only and every row carries its batch id, so
+appends, compaction, log clean-up, vacuum and new columns change nothing in it, and it costs no storage.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import Connection, Engine, delete, insert, select
+
+from catalog import dataset_manifest
+from catalog.batches import sync
+from catalog.database import transaction
+from catalog.dataset_manifest import BATCH_SCHEMA, Dataset, DatasetTable, names, read
+from catalog.dataset_replay import (
+    SOFTWARE,
+    Progress,
+    combined_digest,
+    compare,
+    open_session,
+    replay,
+    replay_to_arrow,
+    replay_to_file,
+    run_query,
+    verify,
+)
+from catalog.models import DatasetBatch, DatasetRow, FeatureBatch, MirrorCursor
+from lake.digest import ContentDigest
+from lake.errors import (
+    ContractError,
+    DamagedTableError,
+    DatasetExistsError,
+    DatasetInUseError,
+    QueryError,
+    TableNotFoundError,
+)
+from lake.queries import load_folder
+from lake.selection import Partition, Selection
+from lake.session import VIEWS
+from lake.snapshot import read_snapshot
+from lake.table import Lake
+
+__all__ = [
+    "Dataset", "check_not_needed", "create", "datasets_with", "names", "open_session", "read", "remove",
+    "replay", "replay_to_arrow", "replay_to_file", "sync_datasets", "verify",
+]  # fmt: skip
+
+
+def create(
+    lake: Lake,
+    engine: Engine,
+    name: str,
+    *,
+    tables: Sequence[str],
+    first: date,
+    last: date,
+    exchanges: Iterable[str] = (),
+    query: str | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Make a dataset of what the tables hold now of some sessions.
+
+    Every row is read, and compared with the digests that its commit recorded, so that a dataset is never
+    made of damaged rows.
+
+    Args:
+        lake: The lake.
+        engine: The catalog; it is brought up to date first.
+        name: 1 to 64 letters, digits, `-` and `_`.
+        tables: Tables whose rows it is made of.
+        first: Earliest session date.
+        last: Latest.
+        exchanges: Only these; all by default.
+        query: A SELECT over these tables and the views over them, whose result the dataset is; by default
+            it is the tables as they are.
+        progress: See `Progress`.
+
+    Raises:
+        DatasetExistsError: There is one of that name.
+        SettingsError: The name will not do as a folder.
+        TableNotFoundError: There is no such table, or it has no rows of these sessions.
+        QueryError: The query is not valid, or gives something else each time.
+        ContractError: Rows of these sessions belong to no batch.
+        DamagedTableError: Rows are not as they were committed.
+        CatalogUnavailableError: The catalog does not answer.
+    """
+    dataset_manifest.check_name(name)
+    if dataset_manifest.exists(lake, name):
+        raise DatasetExistsError(f"there is a dataset {name!r} already; datasets never change")
+    if first > last:
+        raise QueryError(f"no session is from {first} to {last}: the first date is after the last")
+    chosen = list(dict.fromkeys(tables))
+    for table in chosen:
+        lake.path(table)
+    sync(lake, engine)
+    wanted = tuple(sorted(set(exchanges)))
+    parts, recorded = [], []
+    for table in chosen:
+        version, batches = _batches_of(engine, table, first, last, wanted)
+        if not batches:
+            raise TableNotFoundError(_no_rows(engine, table, first, last, wanted))
+        columns = tuple(read_snapshot(lake.path(table), version).schema.names)
+        rows = pa.table({n: [b[n] for b in batches] for n in BATCH_SCHEMA.names}, schema=BATCH_SCHEMA)
+        recorded.append(rows)
+        total = ContentDigest()
+        for batch in batches:
+            total += ContentDigest.from_hex(batch["content_digest"], batch["rows"])
+        parts.append(DatasetTable(table, version, columns, total.rows, total.hexdigest()))
+    batches_table = pa.concat_tables(recorded)
+    draft = Dataset(
+        name=name,
+        created_at=datetime.now(UTC),
+        first=first,
+        last=last,
+        exchanges=wanted,
+        tables=tuple(parts),
+        query=query,
+        views={view.name: view.sql for view in load_folder(VIEWS)} if query is not None else {},
+        timezone=lake.timezone,
+        row_count=sum(part.row_count for part in parts),
+        content_digest=combined_digest(parts),
+        software={package: importlib.metadata.version(package) for package in SOFTWARE},
+    )
+    selections = _selections(draft, batches_table)
+    differences, problems = compare(lake, batches_table, selections, progress)
+    if differences or problems:
+        told = [f"batch {d.batch_id} of {d.table}: {d.detail}" for d in differences[:5]] + list(problems)
+        raise DamagedTableError(
+            f"no dataset was made: {'; '.join(told)}; run 'strikelake catalog verify' for the whole list"
+        )
+    if query is not None:
+        count, digest = _run_twice(lake, draft, selections)
+        draft = dataclasses.replace(draft, row_count=count, content_digest=digest)
+    made = dataset_manifest.write(lake, draft, batches_table)
+    with transaction(engine) as connection:
+        _mirror_one(connection, made)
+    return made
+
+
+def sync_datasets(lake: Lake, engine: Engine) -> None:
+    """Make the catalog's rows of datasets those of the manifests in the lake.
+
+    Raises:
+        CatalogUnavailableError: The catalog does not answer.
+        DamagedTableError: A manifest cannot be read.
+    """
+    with transaction(engine) as connection:
+        known = mirrored_datasets(connection)
+        present = {d.name: d for d in dataset_manifest.read_all(lake)}
+        for name in known.keys() - present.keys():
+            _forget(connection, name)
+        for name, dataset in present.items():
+            if known.get(name) != dataset.manifest_sha256:
+                _forget(connection, name)
+                _mirror_one(connection, dataset)
+
+
+def mirrored_datasets(connection: Connection) -> dict[str, str]:
+    """Digest of the manifest of every dataset that the catalog knows, by name."""
+    rows = connection.execute(select(DatasetRow.name, DatasetRow.manifest_sha256))
+    return {row.name: row.manifest_sha256 for row in rows}
+
+
+def remove(lake: Lake, engine: Engine, name: str) -> None:
+    """Delete a dataset; the rows it named stay in the tables.
+
+    Raises:
+        DatasetNotFoundError: There is none of that name.
+        CatalogUnavailableError: The catalog does not answer; the dataset is deleted all the same.
+    """
+    dataset_manifest.remove(lake, name)
+    with transaction(engine) as connection:
+        _forget(connection, name)
+
+
+def datasets_with(engine: Engine, batch_id: str) -> list[str]:
+    """Names of the datasets that contain a batch.
+
+    Raises:
+        CatalogUnavailableError: The catalog does not answer.
+    """
+    query = select(DatasetBatch.dataset).where(DatasetBatch.batch_id == batch_id).distinct()
+    with transaction(engine) as connection:
+        return sorted(connection.execute(query).scalars())
+
+
+def check_not_needed(lake: Lake, before: date, *, tables: Iterable[str] | None = None) -> None:
+    """Raise if a dataset needs sessions before a date.
+
+    Args:
+        lake: The lake.
+        before: First date that is not asked about.
+        tables: Only these tables; all by default.
+
+    Raises:
+        DatasetInUseError: One does; the message names it.
+        DamagedTableError: A manifest cannot be read, so that nobody knows what it needs.
+    """
+    needed = []
+    wanted = set(tables) if tables else None
+    for dataset in dataset_manifest.read_all(lake):
+        batches = dataset.batches()
+        places = zip(
+            batches.column("table_name").to_pylist(), batches.column("date").to_pylist(), strict=True
+        )
+        dates = {day for table, day in places if day < before and (wanted is None or table in wanted)}
+        if dates:
+            needed.append(f"{dataset.name} ({min(dates)} to {max(dates)})")
+    if needed:
+        raise DatasetInUseError(
+            f"datasets need sessions before {before}: {', '.join(needed)}; "
+            "delete them first ('strikelake dataset delete NAME')"
+        )
+
+
+def _batches_of(
+    engine: Engine, table: str, first: date, last: date, exchanges: tuple[str, ...]
+) -> tuple[int, list[dict[str, Any]]]:
+    """Version and batches of a table at one instant.
+
+    Raises:
+        ContractError: Rows belong to no batch.
+    """
+    query = (
+        select(
+            FeatureBatch.table_name, FeatureBatch.date, FeatureBatch.exchange, FeatureBatch.batch_id,
+            FeatureBatch.record_count.label("rows"), FeatureBatch.content_digest,
+        )
+        .where(FeatureBatch.table_name == table, FeatureBatch.date.between(first, last))
+        .where(FeatureBatch.state != "dropped")
+        .order_by(FeatureBatch.date, FeatureBatch.exchange, FeatureBatch.table_version)
+    )  # fmt: skip
+    if exchanges:
+        query = query.where(FeatureBatch.exchange.in_(exchanges))
+    with transaction(engine) as connection:
+        version = connection.execute(
+            select(MirrorCursor.table_version).where(MirrorCursor.table_name == table)
+        ).scalar_one_or_none()
+        batches = [dict(row) for row in connection.execute(query).mappings()]
+    orphaned = sum(batch["rows"] for batch in batches if batch["batch_id"] is None)
+    if orphaned:
+        raise ContractError(
+            f"{orphaned:,} rows of {table} were committed by another tool and belong to no batch: "
+            "a dataset cannot name them"
+        )
+    return -1 if version is None else version, batches
+
+
+def _no_rows(engine: Engine, table: str, first: date, last: date, exchanges: tuple[str, ...]) -> str:
+    with transaction(engine) as connection:
+        days = connection.execute(
+            select(FeatureBatch.date).where(FeatureBatch.table_name == table).distinct()
+        ).scalars()
+        known = sorted(days)
+    told = f"its sessions are {known[0]} to {known[-1]}" if known else "it is empty"
+    where = f" of {', '.join(exchanges)}" if exchanges else ""
+    return f"{table} has no rows{where} from {first} to {last}: {told}"
+
+
+def _selections(dataset: Dataset, batches: pa.Table) -> dict[str, Selection]:
+    return {
+        table.name: Selection(table.name, wanted, table.columns)
+        for table in dataset.tables
+        for wanted in [_by_partition(batches, table.name)]
+    }
+
+
+def _by_partition(batches: pa.Table, table: str) -> dict[Partition, list[str]]:
+    wanted: dict[Partition, list[str]] = {}
+    for row in batches.to_pylist():
+        if row["table_name"] == table:
+            wanted.setdefault((str(row["date"]), row["exchange"]), []).append(row["batch_id"])
+    return wanted
+
+
+def _run_twice(lake: Lake, dataset: Dataset, selections: Mapping[str, Selection]) -> tuple[int, str]:
+    """Rows and digest of a query's result.
+
+    Raises:
+        QueryError: It gives something else the second time: random(), now() and the like.
+    """
+    results = []
+    for _ in range(2):
+        rows = run_query(lake, dataset, selections)
+        try:
+            digest = ContentDigest()
+            digest.update(rows)
+        except (TypeError, ValueError) as error:
+            raise QueryError(f"the query's result has no digest: {error}") from error
+        results.append((rows.num_rows, digest.hexdigest()))
+    if results[0] != results[1]:
+        raise QueryError("the query gives something else each time it runs (random(), now() ...?)")
+    return results[0]
+
+
+def _mirror_one(connection: Connection, dataset: Dataset) -> None:
+    connection.execute(
+        insert(DatasetRow).values(
+            name=dataset.name,
+            created_at=dataset.created_at,
+            first_date=dataset.first,
+            last_date=dataset.last,
+            query=dataset.query,
+            row_count=dataset.row_count,
+            content_digest=dataset.content_digest,
+            manifest_sha256=dataset.manifest_sha256,
+        )
+    )
+    rows = [
+        {
+            "dataset": dataset.name, "table_name": row["table_name"], "batch_id": row["batch_id"],
+            "date": row["date"], "exchange": row["exchange"],
+        }
+        for row in dataset.batches().to_pylist()
+    ]  # fmt: skip
+    if rows:
+        connection.execute(insert(DatasetBatch), rows)
+
+
+def _forget(connection: Connection, name: str) -> None:
+    # SQLite cascades only when asked to in every connection.
+    connection.execute(delete(DatasetBatch).where(DatasetBatch.dataset == name))
+    connection.execute(delete(DatasetRow).where(DatasetRow.name == name))
