@@ -179,7 +179,7 @@ DIFFERENT: dict[str, list[pa.Array]] = {
     ],
     "intervals": [
         pa.array([pa.MonthDayNano(parts)])
-        for parts in ((0, 0, 0), (1, 0, 0), (0, 30, 0), (0, 1, 0), (-1, 0, 0), (0, 0, 1), (0, 0, 864 * 10**11))
+        for parts in ((0, 0, 0), (1, 0, 0), (0, 30, 0), (0, 1, 0), (-1, 0, 0), (0, 0, 1), (0, 0, 10**14))
     ],
     "lists": [
         pa.array([value], pa.list_(pa.int64()))
