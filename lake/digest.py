@@ -13,8 +13,8 @@ mix(A + a) and of mix(B + b). All sums wrap round at 2**64.
 
 - *One value changes*: h changes, since adding and mixing are permutations; A changes by as much, and B, as
   an odd number times what is not 0 is not 0 mod 2**64; so both lanes of the row, and both sums, change.
-  This is certain for values of 64 bits; text, bytes and nested values are hashed to 64 bits first, where
-  two given values meet once in 2**64.
+  This is certain for values of 64 bits, but for the one in 2**64 whose h is 0, as null's; text, bytes,
+  wide numbers and nested values are hashed to 64 bits first, where two given values meet once in 2**64.
 - *Two values of a row are swapped, or change by equal and opposite amounts*: seeds differ between
   columns, so amounts become unrelated 64-bit numbers; that they cancel in A and, times different m, in
   B as well takes a coincidence of at least 2**-120 (two odd numbers differ by an even one, which costs
@@ -51,6 +51,8 @@ _SMALL_ROWS = 8_192
 # The odd constants of SplitMix64 and of the murmur3 finaliser; any two numbers but 0 would do: without
 # them, a row of nulls would count for nothing.
 _INCREMENTS = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC4CEB9FE1A85EC53))
+_PROBE_ROWS = 1_024
+"""Rows in which runs of one key are looked for."""
 _LANES = 2
 _HEX_DIGITS = 16
 _MASK = 2**64 - 1
@@ -175,13 +177,17 @@ def digests_by(
         counts = np.bincount(codes, minlength=len(values))
         return values, [column.tolist() for column in (counts, *sums)]
 
-    found: dict[Any, ContentDigest] = {}
+    totals: dict[Any, list[int]] = {}
     for values, columns in _parallel(hash_groups, _batches(rows), threads):
-        for value, count, *sums in zip(values, *columns, strict=True):
-            if value not in found:
-                found[value] = ContentDigest(threads=threads)
-            found[value]._add(count, sums)
-    return found
+        for value, count, first, second in zip(values, *columns, strict=True):
+            total = totals.setdefault(value, [0, 0, 0])
+            total[0] += count
+            total[1] += first
+            total[2] += second
+    digests = {value: ContentDigest(threads=threads) for value in totals}
+    for value, (count, *sums) in totals.items():
+        digests[value]._add(count, sums)
+    return digests
 
 
 def _names(schema: pa.Schema, ignore: Iterable[str]) -> list[str | None]:
@@ -243,7 +249,7 @@ def _row_hashes(batch: pa.RecordBatch, names: list[str | None]) -> Iterator[tupl
     buffers = [np.empty(size, np.uint64) for _ in range(4)]
     one, other = np.empty(1, np.uint64), np.empty(1, np.uint64)
     columns = [
-        (batch.column(place), name, seeds(name, family_of(batch.column(place).type))[1])
+        (batch.column(place), name, seeds(name, family_of(batch.column(place).type, name))[1])
         for place, name in enumerate(names)
         if name is not None and batch.column(place).null_count < batch.num_rows
     ]
@@ -273,5 +279,15 @@ def _groups(column: pa.Array) -> tuple[list[Hashable], npt.NDArray[np.int64]]:
     """Distinct values, and for each row which of them it has."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    # Rows in the order of time have their batch in long runs, which are found faster than values; in other
+    # orders looking for runs would be in vain.
+    if len(pc.run_end_encode(column[:_PROBE_ROWS]).values) > _PROBE_ROWS // 8:
+        return _distinct(column)
+    runs = pc.run_end_encode(column)
+    values, codes = _distinct(runs.values)
+    return values, np.repeat(codes, np.diff(runs.run_ends, prepend=0))
+
+
+def _distinct(column: pa.Array) -> tuple[list[Hashable], npt.NDArray[np.int64]]:
     encoded = pc.dictionary_encode(column, null_encoding="encode")
     return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)

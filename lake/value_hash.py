@@ -71,8 +71,8 @@ def mix(values: U64, scratch: U64) -> U64:
     return values
 
 
-def family_of(kind: pa.DataType) -> str:
-    """The kind of value a type stores; values of two families are never equal.
+def family_of(kind: pa.DataType, name: str) -> str:
+    """The kind of value that a column of a type stores; values of two families are never equal.
 
     Raises:
         TypeError: Values of that type have no canonical form here.
@@ -83,7 +83,7 @@ def family_of(kind: pa.DataType) -> str:
     for family, (belongs, _) in _FAMILIES.items():
         if belongs(kind):
             return family
-    raise TypeError(f"values of type {kind} have no canonical digest form")
+    raise TypeError(f"column {name!r} of type {kind} has no canonical digest form")
 
 
 def is_constant(array: pa.Array) -> bool:
@@ -128,7 +128,7 @@ def hash_values(array: pa.Array, name: str, out: U64, scratch: U64) -> U64:
     kind = array.type
     if pa.types.is_dictionary(kind):
         return _hash_dictionary(array, name, out, scratch)
-    family = family_of(kind)
+    family = family_of(kind, name)
     bits = _FAMILIES[family][1](array, out)
     np.add(bits, seeds(name, family)[0], out=out)
     mix(out, scratch)
