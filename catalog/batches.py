@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
-from catalog.database import transaction
+from catalog.database import transaction, write_alone
 from catalog.models import FeatureBatch, MirrorCursor
 from lake.append import NOT_CONTENT
 from lake.commit_log import Commit, commit_file, commits_after, versions
@@ -69,6 +69,7 @@ def sync(
             continue
         while True:
             with transaction(engine) as connection:
+                write_alone(connection)
                 followed, added = _sync_some(lake, connection, name, path)
             commits, batches = commits + followed, batches + added
             if progress and followed:
@@ -95,6 +96,7 @@ def rebuild(lake: Lake, engine: Engine, *, progress: Callable[[int], None] | Non
     commits = batches = 0
     # One transaction: whatever goes wrong on the way, the old mirror is still there.
     with transaction(engine) as connection:
+        write_alone(connection)
         connection.execute(delete(FeatureBatch))
         connection.execute(delete(MirrorCursor))
         for name, path in lake.tables().items():
@@ -147,9 +149,12 @@ def batches(
 
 
 def _sync_some(lake: Lake, connection: Connection, name: str, path: Path) -> tuple[int, int]:
-    """Mirror up to `_COMMITS_A_TRANSACTION` commits of one table: (commits, rows added)."""
+    """Mirror up to `_COMMITS_A_TRANSACTION` commits of one table: (commits, rows added).
+
+    Call it in a transaction that writes alone, from before the cursor is read.
+    """
     cursor = connection.execute(
-        select(MirrorCursor.table_version).where(MirrorCursor.table_name == name).with_for_update()
+        select(MirrorCursor.table_version).where(MirrorCursor.table_name == name)
     ).scalar_one_or_none()
     at = -1 if cursor is None else cursor
     # Two look-ups, not a listing: a log may hold a hundred thousand commits.

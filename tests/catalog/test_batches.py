@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
+from catalog_databases import Database, sqlite_only
 from deltalake import DeltaTable, write_deltalake
 from sqlalchemy import Engine, event
 
@@ -71,13 +72,8 @@ def lake(tmp_path: Path) -> Lake:
 
 
 @pytest.fixture
-def url(lake: Lake) -> str:
-    return f"sqlite:///{(lake.root / 'catalog.db').as_posix()}"
-
-
-@pytest.fixture
-def engine(url: str) -> Iterator[Engine]:
-    engine = open_database(url)
+def engine(database: Database) -> Iterator[Engine]:
+    engine = open_database(database.url)
     yield engine
     engine.dispose()
 
@@ -191,15 +187,14 @@ def test_following_again_adds_nothing_and_new_commits_are_added_alone(
 
 
 def test_commits_made_while_the_catalog_was_gone_are_caught_up(
-    filled: Lake, engine: Engine, url: str, add: Append
+    filled: Lake, engine: Engine, database: Database, add: Append
 ) -> None:
     mirror.sync(filled, engine)
     engine.dispose()
-    database = filled.root / "catalog.db"
-    database.unlink()
+    database.delete()
     add(chain_rows(1, start=500), 8)
 
-    anew = open_database(url)
+    anew = open_database(database.url)
     mirror.sync(filled, anew)
 
     assert {row["parquet_path"] for row in mirrored(anew)} == {
@@ -220,8 +215,7 @@ def test_a_rebuild_gives_the_same_rows(filled: Lake, engine: Engine, add: Append
 
     assert result.batches == len(before)
     assert mirrored(engine) == before
-    ids = [row["id"] for row in mirror.batches(engine)]
-    assert sorted(ids) == list(range(1, len(before) + 1))
+    assert len({row["id"] for row in mirror.batches(engine)}) == len(before)
 
 
 def test_a_rebuild_without_the_beginning_of_a_log_leaves_the_mirror(filled: Lake, engine: Engine) -> None:
@@ -325,6 +319,7 @@ def test_files_outside_the_root_are_named_by_their_whole_path(tmp_path: Path, en
     assert hashlib.sha256(Path(row["parquet_path"]).read_bytes()).hexdigest() == row["checksum"]
 
 
+@sqlite_only
 def test_a_locked_catalog_is_unavailable_and_catches_up_from_the_log_later(
     filled: Lake, engine: Engine, add: Append
 ) -> None:
@@ -347,6 +342,7 @@ def test_a_locked_catalog_is_unavailable_and_catches_up_from_the_log_later(
     assert len(mirrored(engine)) == len(what_the_lake_says(filled)) == 7
 
 
+@sqlite_only
 def test_a_read_only_catalog_can_be_read_but_not_brought_up_to_date(
     filled: Lake, engine: Engine, add: Append
 ) -> None:
@@ -447,11 +443,13 @@ for _ in range(5):
 """
 
 
-def test_processes_that_follow_together_add_every_batch_once(filled: Lake, url: str, add: Append) -> None:
+def test_processes_that_follow_together_add_every_batch_once(
+    filled: Lake, database: Database, add: Append
+) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", _SYNC, str(filled.root), url],
+            [sys.executable, "-c", _SYNC, str(filled.root), database.url],
             env=environment, stderr=subprocess.PIPE, text=True,
         )
         for _ in range(2)
@@ -464,13 +462,14 @@ def test_processes_that_follow_together_add_every_batch_once(filled: Lake, url: 
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
 
-    engine = open_database(url)
+    engine = open_database(database.url)
     mirror.sync(filled, engine)
     paths = [row["parquet_path"] for row in mirror.batches(engine)]
     engine.dispose()
     assert sorted(paths) == sorted(row["parquet_path"] for row in what_the_lake_says(filled))
 
 
+@sqlite_only
 def test_the_command_line_lists_batches_as_json(filled: Lake, engine: Engine) -> None:
     mirror.sync(filled, engine)
     code = "from lake.cli import main; main()"
