@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -15,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import BigInteger, Connection, Engine, String, delete, insert, select, update
 
 from catalog.database import transaction, write_alone
 from catalog.models import FeatureBatch, MirrorCursor
@@ -28,6 +29,8 @@ from lake.table import Lake, local_file
 COLUMNS = tuple(column.name for column in FeatureBatch.__table__.columns)
 
 _COMMITS_A_TRANSACTION = 200
+
+_NO_TEXT = re.compile(r"[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,8 @@ def batches(
         FeatureBatch.batch_id: batch_id,
     }
     for column, value in wanted.items():
+        if isinstance(value, str) and not _is_text(value):
+            return []
         if value is not None:
             query = query.where(column == value)
     with transaction(engine) as connection:
@@ -153,6 +158,8 @@ def _sync_some(lake: Lake, connection: Connection, name: str, path: Path) -> tup
 
     Call it in a transaction that writes alone, from before the cursor is read.
     """
+    if not _fits("table_name", name):
+        raise DamagedTableError(f"the catalog cannot hold {name!r} as table_name")
     cursor = connection.execute(
         select(MirrorCursor.table_version).where(MirrorCursor.table_name == name)
     ).scalar_one_or_none()
@@ -225,7 +232,29 @@ def _rows_of(lake: Lake, name: str, path: Path, commit: Commit) -> Sequence[dict
                 "state": "committed" if add["path"] in recorded else "foreign",
             }
         )
+        for column, value in rows[-1].items():
+            if not _fits(column, value):
+                raise DamagedTableError(
+                    f"commit {commit.version} of {name}: the catalog cannot hold {value!r} as {column}"
+                )
     return rows
+
+
+def _fits(column: str, value: object) -> bool:
+    """Whether PostgreSQL can hold a value, so that SQLite, which takes more, does not take it either."""
+    kind = FeatureBatch.__table__.columns[column].type
+    if value is None:
+        return True
+    if isinstance(kind, String):
+        return isinstance(value, str) and len(value) <= (kind.length or 0) and _is_text(value)
+    if isinstance(kind, BigInteger):
+        return isinstance(value, int) and -(2**63) <= value < 2**63
+    return True
+
+
+def _is_text(value: str) -> bool:
+    """Whether databases take it: no NUL, and no half of a surrogate pair."""
+    return not _NO_TEXT.search(value)
 
 
 def _facts_of_foreign_file(file: Path, partition: Mapping[str, str]) -> dict[str, Any]:

@@ -54,14 +54,18 @@ def batches(
     settings = settings_of(ctx)
     if not settings.lake.exists():
         raise TableNotFoundError(f"no lake at {settings.root}: run 'strikelake demo', or give --root")
-    rows = mirror.batches(
-        open_database(settings.catalog),
-        table=table,
-        exchange=exchange,
-        day=date.date() if date else None,
-        batch_id=batch,
-        limit=limit,
-    )
+    engine = open_database(settings.catalog)
+    try:
+        rows = mirror.batches(
+            engine,
+            table=table,
+            exchange=exchange,
+            day=date.date() if date else None,
+            batch_id=batch,
+            limit=limit,
+        )
+    finally:
+        engine.dispose()
     columns = ["batch_time", "table_name", "exchange", "date", "record_count", "table_version", "batch_id"]
     every = [*columns, *(name for name in mirror.COLUMNS if name not in columns)]
     chosen = columns if output is Format.TABLE else every
@@ -102,10 +106,13 @@ def _follow(ctx: typer.Context, *, from_scratch: bool) -> None:
     if not settings.lake.exists():
         raise TableNotFoundError(f"no lake at {settings.root}: run 'strikelake demo', or give --root")
     engine = open_database(settings.catalog)
-    commits = mirror.pending_commits(settings.lake, engine, from_scratch=from_scratch)
-    with progress_bar("commits", total=commits) as advance:
-        if from_scratch:
-            result = mirror.rebuild(settings.lake, engine, progress=advance)
-        else:
-            result = mirror.sync(settings.lake, engine, progress=advance)
+    try:
+        commits = mirror.pending_commits(settings.lake, engine, from_scratch=from_scratch)
+        with progress_bar("commits", total=commits) as advance:
+            if from_scratch:
+                result = mirror.rebuild(settings.lake, engine, progress=advance)
+            else:
+                result = mirror.sync(settings.lake, engine, progress=advance)
+    finally:
+        engine.dispose()
     typer.echo(f"{result.commits:,} commits followed, {result.batches:,} batches added")

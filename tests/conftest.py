@@ -54,6 +54,15 @@ def postgres(postgres_programs: Path) -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
+def postgres_server_of_its_own(postgres_programs: Path) -> Iterator[PostgresServer]:
+    """A PostgreSQL that a test may stop and start."""
+    from postgres_server import new_server
+
+    with new_server(postgres_programs) as server:
+        yield server
+
+
+@pytest.fixture
 def sqlite_database(tmp_path: Path) -> SqliteDatabase:
     return SqliteDatabase(tmp_path / "my lake" / "catalog.db")
 

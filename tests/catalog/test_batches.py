@@ -8,16 +8,17 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
-from catalog_databases import Database, sqlite_only
+from catalog_databases import Database, PostgresDatabase, SqliteDatabase, sqlite_only
 from deltalake import DeltaTable, write_deltalake
 from sqlalchemy import Engine, event
 
@@ -28,6 +29,9 @@ from lake.append import append
 from lake.commit_log import commit_file
 from lake.errors import CatalogUnavailableError, DamagedTableError
 from lake.table import Lake
+
+if TYPE_CHECKING:
+    from postgres_server import PostgresServer
 
 Append = Callable[..., None]
 
@@ -229,6 +233,31 @@ def test_a_rebuild_without_the_beginning_of_a_log_leaves_the_mirror(filled: Lake
     assert mirrored(engine) == before
 
 
+def test_the_catalog_deleted_and_rebuilt_has_the_same_rows_on_either_database(
+    filled: Lake, sqlite_database: SqliteDatabase, postgres_database: PostgresDatabase, add: Append
+) -> None:
+    write_deltalake(str(filled.path("option_chain")), chain_rows(3, start=700), mode="append")
+    found = []
+    for database in (sqlite_database, postgres_database):
+        engine = open_database(database.url)
+        mirror.sync(filled, engine)
+        before = mirrored(engine)
+        engine.dispose()
+        database.delete()
+
+        engine = open_database(database.url)
+        assert mirror.batches(engine) == []
+        mirror.rebuild(filled, engine)
+        after = mirrored(engine)
+        engine.dispose()
+        assert after == before
+        found.append(after)
+
+    on_sqlite, on_postgresql = found
+    assert len(on_sqlite) == 7
+    assert on_sqlite == on_postgresql
+
+
 def test_many_commits_are_followed_in_several_transactions(
     filled: Lake, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -418,6 +447,51 @@ def test_a_table_that_is_not_partitioned_by_date_is_refused_by_name(lake: Lake, 
         mirror.sync(lake, engine)
 
 
+def rewrite(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the actions of a commit."""
+    actions = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    for action in actions:
+        change(action)
+    file.write_text("".join(json.dumps(action) + "\n" for action in actions), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("batch_id", "a\0b"),
+        ("batch_id", "\ud800"),
+        ("batch_id", "x" * 129),
+        ("batch_id", 7),
+        ("seq_first", 2**63),
+        ("seq_last", "seven"),
+    ],
+)
+def test_what_not_every_database_can_hold_is_refused_on_each_by_name(
+    filled: Lake, engine: Engine, column: str, value: object
+) -> None:
+    newest = commit_file(filled.path("option_chain"), 3)
+    rewrite(newest, lambda action: action.get("commitInfo", {}).get("strikelake", {}).update({column: value}))
+
+    with pytest.raises(DamagedTableError, match=f"commit 3 of option_chain.* as {column}"):
+        mirror.sync(filled, engine)
+    assert mirror.batches(engine, table="option_chain") == []
+
+
+def test_an_exchange_with_a_name_too_long_for_the_catalog_is_refused(lake: Lake, engine: Engine) -> None:
+    write_deltalake(str(lake.path("option_chain")), chain_rows(2, exchange="N" * 17), mode="append")
+
+    with pytest.raises(DamagedTableError, match=r"N{17}.* as exchange"):
+        mirror.sync(lake, engine)
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
+def test_there_are_no_batches_by_a_name_that_no_database_holds(
+    filled: Lake, engine: Engine, text: str
+) -> None:
+    mirror.sync(filled, engine)
+    assert mirror.batches(engine, batch_id=text) == []
+
+
 @pytest.mark.parametrize("damage", ["gone", "not Parquet"])
 def test_a_foreign_file_that_cannot_be_read_is_named(lake: Lake, engine: Engine, damage: str) -> None:
     path = lake.path("option_chain")
@@ -467,6 +541,57 @@ def test_processes_that_follow_together_add_every_batch_once(
     paths = [row["parquet_path"] for row in mirror.batches(engine)]
     engine.dispose()
     assert sorted(paths) == sorted(row["parquet_path"] for row in what_the_lake_says(filled))
+
+
+@pytest.mark.parametrize("mirrored_before", [False, True])
+def test_a_mirror_followed_during_a_rebuild_has_every_batch_once(
+    filled: Lake, postgres_database: PostgresDatabase, add: Append, mirrored_before: bool
+) -> None:
+    first, second = (open_database(postgres_database.url) for _ in range(2))
+    if mirrored_before:
+        mirror.sync(filled, first)
+    add(chain_rows(1, start=500), 8)
+    results: list[mirror.SyncResult] = []
+    follower = threading.Thread(target=lambda: results.append(mirror.sync(filled, second)))
+
+    def let_another_follow(commits: int) -> None:
+        if not follower.ident:
+            follower.start()
+            postgres_database.wait_until_somebody_waits()
+
+    rebuilt = mirror.rebuild(filled, first, progress=let_another_follow)
+    follower.join()
+
+    assert (rebuilt.batches, results) == (7, [mirror.SyncResult(0, 0)])
+    paths = [row["parquet_path"] for row in mirrored(first)]
+    assert sorted(paths) == sorted(row["parquet_path"] for row in what_the_lake_says(filled))
+    first.dispose()
+    second.dispose()
+
+
+def test_a_catalog_whose_server_goes_away_catches_up_from_the_log_when_it_is_back(
+    filled: Lake, postgres_server_of_its_own: PostgresServer, add: Append
+) -> None:
+    server = postgres_server_of_its_own
+    engine = open_database(server.url(server.new_database()))
+    mirror.sync(filled, engine)
+    before = mirrored(engine)
+    add(chain_rows(1, start=500), 8)
+
+    def lose_the_server_on_the_way(commits: int) -> None:
+        server.stop()
+
+    with pytest.raises(CatalogUnavailableError):
+        mirror.rebuild(filled, engine, progress=lose_the_server_on_the_way)
+    for follow in (mirror.sync, mirror.rebuild):
+        with pytest.raises(CatalogUnavailableError):
+            follow(filled, engine)
+
+    server.start()
+    assert mirrored(engine) == before
+    assert mirror.sync(filled, engine).batches == 1
+    assert len(mirrored(engine)) == len(what_the_lake_says(filled)) == 7
+    engine.dispose()
 
 
 @sqlite_only

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 # A test that takes the fixture `database` runs on both; one with this mark, on SQLite alone.
 sqlite_only = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
+_SOMEBODY_WAITS = """
+    SELECT count(*) > 0 FROM pg_locks JOIN pg_database ON pg_database.oid = database
+    WHERE NOT granted AND datname = current_database()
+"""
+
 
 @dataclass(frozen=True)
 class SqliteDatabase:
@@ -49,6 +54,14 @@ class PostgresDatabase:
     def run(self, statement: str) -> None:
         """Run one statement as the owner."""
         self.server.run(statement, database=self.name)
+
+    def wait_until_somebody_waits(self) -> None:
+        """Wait until a connection to this database waits for a lock.
+
+        Raises:
+            AssertionError: None did within half a minute.
+        """
+        self.server.wait_for(_SOMEBODY_WAITS, database=self.name)
 
 
 Database = SqliteDatabase | PostgresDatabase

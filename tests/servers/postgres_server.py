@@ -20,6 +20,7 @@ from psycopg import sql
 
 _NOBODY = 65534
 _START_S = 60
+_PATIENCE_S = 30
 _OWNER, _PASSWORD = "owner", "an owner's p@ss/word:1"
 
 
@@ -96,6 +97,18 @@ class PostgresServer:
         """Run one statement as the owner, outside of a transaction."""
         with psycopg.connect(self._conninfo(database), autocommit=True) as connection:
             connection.execute(statement)
+
+    def wait_for(self, question: str, *, database: str) -> None:
+        """Ask until the answer is true.
+
+        Raises:
+            AssertionError: It was not within half a minute.
+        """
+        deadline = time.monotonic() + _PATIENCE_S
+        with psycopg.connect(self._conninfo(database), autocommit=True) as connection:
+            while connection.execute(question).fetchone() != (True,):
+                assert time.monotonic() < deadline, question
+                time.sleep(0.01)
 
     def url(self, database: str, *, user: str = _OWNER, password: str = _PASSWORD) -> str:
         """URL as a user of strikelake writes it."""
