@@ -47,7 +47,7 @@ def plausible(column: sa.Column[Any], number: int) -> Any:
         return bool(number % 2)
     if isinstance(kind, sa.Integer):
         return number
-    if isinstance(kind, sa.Numeric):
+    if isinstance(kind, sa.Numeric | sa.Float):
         return number + 0.5
     if isinstance(kind, sa.DateTime):
         moment = datetime(2026, 1, 5, 3, 45, 0, 123456, tzinfo=UTC) + timedelta(days=number)
