@@ -100,8 +100,8 @@ def test_a_password_among_the_options_is_not_shown(postgres_database: PostgresDa
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("postgres_programs")
 def test_a_host_that_never_answers_is_unavailable_after_the_time_the_url_says() -> None:
-    pytest.importorskip("psycopg")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
         with pytest.raises(CatalogUnavailableError, match="timeout"):

@@ -174,10 +174,14 @@ def _within_reach(found: Path, folder: Path) -> Path:
     """The programs, copied where they are in a folder that only root can look into."""
     if os.getuid() != 0 or all(parent.stat().st_mode & 0o005 == 0o005 for parent in found.parents):
         return found
-    copied = shutil.copytree(
-        found.parent, folder / "programs", symlinks=True, ignore=shutil.ignore_patterns("include", "*.a")
-    )
-    return Path(copied) / found.name
+    # In their wheel, programs find further libraries in a folder beside the package.
+    package = found.parents[1]
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, folder / libraries.name)
+    copied = folder / package.name / found.parent.name
+    shutil.copytree(found.parent, copied, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a"))
+    return copied / found.name
 
 
 def _free_port() -> int:
