@@ -5,24 +5,22 @@ A mirror: the logs say what is true. Losing the database loses nothing; `rebuild
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import BigInteger, Connection, Engine, String, delete, insert, select, update
 
 from catalog.database import transaction, write_alone
 from catalog.models import FeatureBatch, MirrorCursor
-from lake.append import NOT_CONTENT
-from lake.commit_log import Commit, commit_file, commits_after, versions
-from lake.digest import content_digest
+from lake.commit_log import Commit, commits_after, first_recorded, is_recorded, versions
+from lake.data_file import restored_file
 from lake.errors import DamagedTableError
 from lake.table import Lake, local_file
 
@@ -90,11 +88,11 @@ def rebuild(lake: Lake, engine: Engine, *, progress: Callable[[int], None] | Non
         DamagedTableError: A log cannot be read from its beginning; the mirror is left as it was.
     """
     for name, path in lake.tables().items():
-        oldest = versions(path)[:1]
-        if oldest != [0]:
+        oldest = first_recorded(path)
+        if oldest != 0:
             raise DamagedTableError(
-                f"the log of {name} starts at version {oldest[0] if oldest else 'none'}: "
-                "its older batches cannot be told from the log; the mirror is left as it is"
+                f"the log of {name} starts at version {'none' if oldest is None else oldest}, and its older "
+                "commits are not archived: they were cleaned up by another tool; the mirror is left as it is"
             )
     commits = batches = 0
     # One transaction: whatever goes wrong on the way, the old mirror is still there.
@@ -164,9 +162,6 @@ def _sync_some(lake: Lake, connection: Connection, name: str, path: Path) -> tup
         select(MirrorCursor.table_version).where(MirrorCursor.table_name == name)
     ).scalar_one_or_none()
     at = -1 if cursor is None else cursor
-    # Two look-ups, not a listing: a log may hold a hundred thousand commits.
-    if not commit_file(path, at + 1).exists() and not commit_file(path, at).exists():
-        raise _lost_track(name, path, at)
     rows: list[dict[str, Any]] = []
     followed = 0
     for commit in commits_after(path, at):
@@ -174,6 +169,9 @@ def _sync_some(lake: Lake, connection: Connection, name: str, path: Path) -> tup
         followed += 1
         if followed == _COMMITS_A_TRANSACTION:
             break
+    # Two look-ups, not a listing: a log may hold thousands of commits.
+    if not followed and not is_recorded(path, at):
+        raise _lost_track(name, path, at)
     if rows:
         connection.execute(insert(FeatureBatch), rows)
     if cursor is None:
@@ -209,7 +207,7 @@ def _rows_of(lake: Lake, name: str, path: Path, commit: Commit) -> Sequence[dict
         partition = add["partitionValues"]
         if not partition.get("date"):
             raise DamagedTableError(f"{name} is not partitioned by date: {file} has no place in the mirror")
-        facts = recorded.get(add["path"]) or _facts_of_foreign_file(file, partition)
+        facts = recorded.get(add["path"]) or restored_file(path, unquote(add["path"])).record
         rows.append(
             {
                 "batch_time": commit.time,
@@ -255,22 +253,6 @@ def _fits(column: str, value: object) -> bool:
 def _is_text(value: str) -> bool:
     """Whether databases take it: no NUL, and no half of a surrogate pair."""
     return not _NO_TEXT.search(value)
-
-
-def _facts_of_foreign_file(file: Path, partition: Mapping[str, str]) -> dict[str, Any]:
-    """What our own commits record, worked out from the file of somebody else's."""
-    try:
-        content = file.read_bytes()
-        rows = pq.read_table(file, partitioning=None)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DamagedTableError(f"data file {file} cannot be read: {error}") from error
-    for column, value in partition.items():
-        typed = pa.scalar(date.fromisoformat(value) if column == "date" else value)
-        rows = rows.append_column(column, pa.repeat(typed, rows.num_rows))
-    return {
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "content_digest": content_digest(rows, ignore=NOT_CONTENT),
-    }
 
 
 def _count(add: Any, file: Path) -> int:

@@ -46,6 +46,8 @@ class Contract:
         columns: In stored order; `date` and `exchange` first, `batch_id` last.
         statistics: Columns whose minimum and maximum each file keeps, for pruning.
         dictionary: Columns of few distinct values.
+        sort_by: Columns that compaction sorts rows by: time order, which the newest chain, ranges of time
+            and replay want. `benchmarks/layout.py` has the figures.
         widens: True if rows may bring new float64 columns.
     """
 
@@ -55,6 +57,7 @@ class Contract:
     columns: tuple[Column, ...]
     statistics: tuple[str, ...]
     dictionary: tuple[str, ...]
+    sort_by: tuple[str, ...]
     widens: bool = False
     partition_by: tuple[str, ...] = field(default=("date", "exchange"))
 
@@ -72,6 +75,7 @@ class Contract:
             partition_by=self.partition_by,
             statistics=self.statistics,
             dictionary=self.dictionary,
+            sort_by=self.sort_by,
         )
 
 
@@ -118,6 +122,7 @@ OPTION_CHAIN = Contract(
         Column("dq_flags", pa.int32(), "bits", "data-quality flags, 0 = none raised", required=True),
         _BATCH_ID,
     ),
+    sort_by=("event_time", "received_time", "symbol", "expiry", "strike", "option_type"),
     statistics=("event_time", "received_time", "symbol", "expiry", "strike"),
     dictionary=(
         "symbol",
@@ -146,6 +151,7 @@ ML_FEATURES = Contract(
         Column("source", pa.string(), "", "source adapter, or live", required=True),
         _BATCH_ID,
     ),
+    sort_by=("event_time", "received_time", "symbol"),
     statistics=("event_time", "received_time", "symbol"),
     dictionary=("symbol", "source", "batch_id"),
     widens=True,
@@ -166,6 +172,7 @@ QUARANTINE = Contract(
         Column("source", pa.string(), "", "source adapter, or live", required=True),
         _BATCH_ID,
     ),
+    sort_by=("received_time", "table", "reason"),
     statistics=("received_time",),
     dictionary=("table", "reason", "source", "batch_id"),
 )

@@ -5,7 +5,17 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Date, DateTime, Index, Integer, String, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Date,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -61,7 +71,8 @@ class FeatureBatch(Base):
         first_event_time: Earliest `event_time` (of receipt, where rows have none).
         last_event_time: Latest.
         content_digest: Digest of the rows, see `lake.digest`.
-        state: `committed`; `foreign` if strikelake did not write the commit.
+        state: `committed`; `foreign` if strikelake did not write the commit; `dropped` once its session was
+            dropped on purpose.
     """
 
     __tablename__ = "ml_feature_batches"
@@ -106,3 +117,54 @@ class MirrorCursor(Base):
 
     table_name: Mapped[str] = mapped_column(String(128), primary_key=True)
     table_version: Mapped[int] = mapped_column(BigInteger)
+
+
+class DatasetRow(Base):
+    """One dataset, as its manifest in the lake says.
+
+    Attributes:
+        name: Its name.
+        created_at: When it was created.
+        first_date: Earliest session date asked for.
+        last_date: Latest.
+        query: SQL text over the views, None for the tables as they are.
+        row_count: Rows of what replay gives.
+        content_digest: Their digest.
+        manifest_sha256: Digest of the manifest file: a catalog that stands apart proves the manifest.
+    """
+
+    __tablename__ = "datasets"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    first_date: Mapped[date] = mapped_column(Date)
+    last_date: Mapped[date] = mapped_column(Date)
+    query: Mapped[str | None] = mapped_column(Text)
+    row_count: Mapped[int] = mapped_column(BigInteger)
+    content_digest: Mapped[str] = mapped_column(String(32))
+    manifest_sha256: Mapped[str] = mapped_column(String(64))
+
+
+class DatasetBatch(Base):
+    """One batch and partition that a dataset contains.
+
+    Attributes:
+        dataset: Name of the dataset.
+        table_name: Delta table.
+        batch_id: The batch.
+        date: First partition value.
+        exchange: Second partition value.
+    """
+
+    __tablename__ = "dataset_batches"
+    __table_args__ = (Index("ix_dataset_batches_batch_id", "batch_id"),)
+
+    dataset: Mapped[str] = mapped_column(
+        String(64),
+        ForeignKey("datasets.name", name="fk_dataset_batches_dataset", ondelete="CASCADE"),
+        primary_key=True,
+    )
+    table_name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    batch_id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    date: Mapped[date] = mapped_column(Date, primary_key=True)
+    exchange: Mapped[str] = mapped_column(String(16), primary_key=True)

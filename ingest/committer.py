@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from catalog.batches import sync
 from catalog.contracts import CONTRACTS, Contract
 from catalog.database import open_database
-from lake.append import append, sync_stream
+from lake.append import append, sync_log
 from lake.errors import (
     CatalogUnavailableError,
     DamagedTableError,
@@ -23,6 +23,7 @@ from lake.errors import (
     SettingsError,
     StrikelakeError,
 )
+from lake.log_recovery import recover_log
 from lake.process_lock import ProcessLock
 from lake.settings import Settings
 from lake.spool import Spool, SpooledRows
@@ -79,6 +80,9 @@ class Committer:
             self._paths: dict[str, Path] = {
                 name: self.lake.create(contract.spec) for name, contract in CONTRACTS.items()
             }
+            for path in self._paths.values():
+                recover_log(self.lake, path)
+            self._synced: dict[str, int] = {}
             self._spool = Spool(self.lake.spools / f"{self.app_id}.db")
         except BaseException:
             self._lock.release()
@@ -136,7 +140,7 @@ class Committer:
         oldest = self._spool.oldest(table)
         if committed is not None and oldest is not None and oldest <= committed:
             # An earlier run died between its commit and its clearing, perhaps before the commit was synced.
-            sync_stream(path, self._spool.stream, handle.version())
+            sync_log(path, after=self._synced.get(table), through=handle.version())
             self._spool.clear(table, committed)
             logger.warning(
                 "resumed after a commit that was not cleared",
@@ -148,7 +152,7 @@ class Committer:
         # of tiny commits. The first micro-batch is taken in any case, as the clock may have been set back.
         if waiting is None or (table in result.versions and waiting.oldest_us > began_us):
             return False
-        batch_id = f"{self._spool.short_stream}-{waiting.last:012d}"
+        batch_id = self._spool.batch_id(waiting.last)
         commit = append(
             path,
             contract.spec,
@@ -162,7 +166,10 @@ class Committer:
                 "seq_last": waiting.last,
             },
             handle=handle,
+            synced_through=self._synced.get(table),
         )
+        if commit is not None:
+            self._synced[table] = commit.version
         self._mirror(result)
         rows = self._spool.clear(table, waiting.last)
         if commit is not None:

@@ -7,6 +7,7 @@ sequence; the commit synced. A batch whose sequence the log already has is not w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
@@ -21,9 +22,15 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.schema import PrimitiveType
 from deltalake.transaction import AddAction, RemoveAction
 
-from lake.commit_log import METADATA_KEY, Commit, commit_file, commits_after, read_commit
-from lake.data_file import DataFile, write_data_file
-from lake.digest import content_digest
+from lake.commit_log import (
+    METADATA_KEY,
+    Commit,
+    checkpoint_version,
+    commit_file,
+    commits_after,
+    time_of_ms,
+)
+from lake.data_file import DataFile, file_record, write_data_file
 from lake.durability import fsync_directory, fsync_file
 from lake.errors import (
     CommitConflictError,
@@ -38,9 +45,6 @@ logger = logging.getLogger(__name__)
 # FACTS of deltalake 1.6: with the default of 15 tries, 8 concurrent writers lost 6% of their commits.
 _COMMIT_TRIES = 1000
 
-NOT_CONTENT = ("batch_id",)
-"""Columns left out of a content digest: they say how rows were stored, not what they are."""
-
 
 def append(
     table_path: Path,
@@ -51,6 +55,7 @@ def append(
     sequence: int,
     metadata: Mapping[str, Any],
     handle: DeltaTable | None = None,
+    synced_through: int | None = None,
 ) -> Commit | None:
     """Append one micro-batch as one commit; None if that sequence is already committed.
 
@@ -64,9 +69,10 @@ def append(
         sequence: Increases within the stream.
         metadata: Kept in the commit, JSON-serialisable; files and digests are added to it.
         handle: A handle opened just now, if the caller has one; it is of no use afterwards.
+        synced_through: Newest version that the caller knows to be synced, see `sync_log`.
 
     Returns:
-        The commit as it stands in the log, synced to disk.
+        The commit as it stands in the log, synced to disk, and every commit before it.
 
     Raises:
         SchemaMismatchError: Columns are missing or have other types than the table's.
@@ -78,7 +84,7 @@ def append(
     handle = handle or open_table(table_path)
     committed = handle.transaction_version(stream)
     if committed is not None and committed >= sequence:
-        sync_stream(table_path, stream, handle.version())
+        sync_log(table_path, after=synced_through, through=handle.version())
         return None
     if _widen(handle, spec, batch.schema):
         handle = open_table(table_path)
@@ -86,15 +92,11 @@ def append(
 
     files: list[DataFile] = []
     try:
-        record = dict(metadata, files={})
+        record = dict(metadata, files={}, not_before_ms=time_of_ms(table_path, base))
         for partition, rows in _partitions(batch, spec.partition_by):
             file = write_data_file(table_path, spec, partition, rows.drop_columns(list(spec.partition_by)))
             files.append(file)
-            record["files"][file.path] = {
-                "sha256": file.sha256,
-                "content_digest": content_digest(rows, ignore=NOT_CONTENT),
-                **_event_bounds(rows),
-            }
+            record["files"][file.path] = file_record(rows, file.sha256)
         for folder in {(table_path / file.path).parent for file in files}:
             fsync_directory(folder)
             fsync_directory(folder.parent)
@@ -113,8 +115,7 @@ def append(
             f"but no commit after version {base} has it"
         )
     try:
-        fsync_file(commit_file(table_path, commit.version))
-        fsync_directory(table_path / "_delta_log")
+        sync_log(table_path, after=synced_through, through=commit.version)
     except OSError as error:
         raise CommitStateUnknownError(
             f"{spec.name}: version {commit.version} is committed but not synced: {error}"
@@ -131,27 +132,28 @@ def append(
     return commit
 
 
-def sync_stream(table_path: Path, stream: str, newest: int) -> None:
-    """Sync the last commit of a stream: who wrote it may have died before doing so.
+def sync_log(table_path: Path, *, after: int | None, through: int) -> None:
+    """Return when the commits of a table are on the disk.
 
-    To be called before what was committed is forgotten elsewhere, e.g. cleared from a spool.
+    Others' commits included: a power cut that takes an earlier commit takes the later ones with it. To be
+    called before what was committed is forgotten elsewhere, e.g. cleared from a spool.
 
     Args:
         table_path: Folder of the table.
-        stream: Identity of the writer's stream in Delta's txn action.
-        newest: Version to look back from.
+        after: Newest version known to be synced; None for that of the newest log checkpoint, before which
+            everything is synced.
+        through: Newest version to sync.
 
     Raises:
-        DamagedTableError: A commit on the way back cannot be read.
         OSError: The disk failed.
     """
-    for version in range(newest, -1, -1):
-        if not commit_file(table_path, version).exists():
-            return
-        if stream in read_commit(table_path, version).transactions:
+    if after is None:
+        after = checkpoint_version(table_path)
+    for version in range(after + 1, through + 1):
+        # What was cleaned up meanwhile is archived, and that is synced.
+        with contextlib.suppress(FileNotFoundError):
             fsync_file(commit_file(table_path, version))
-            fsync_directory(table_path / "_delta_log")
-            return
+    fsync_directory(table_path / "_delta_log")
 
 
 def write_log_checkpoint(table_path: Path) -> None:
@@ -163,6 +165,8 @@ def write_log_checkpoint(table_path: Path) -> None:
     """
     started = time.perf_counter()
     handle = open_table(table_path)
+    # Behind a checkpoint nobody looks whether commits are synced.
+    sync_log(table_path, after=None, through=handle.version())
     handle.create_checkpoint()
     log = table_path / "_delta_log"
     for path in [*log.glob(f"{handle.version():020d}.checkpoint*"), log / "_last_checkpoint"]:
@@ -252,15 +256,6 @@ def _partitions(batch: pa.Table, columns: tuple[str, ...]) -> list[tuple[dict[st
             mask = equal if mask is None else pc.and_(mask, equal)
         parts.append(({name: str(key[name]) for name in columns}, batch.filter(mask)))
     return parts
-
-
-def _event_bounds(rows: pa.Table) -> dict[str, str | None]:
-    name = "event_time" if "event_time" in rows.column_names else "received_time"
-    bounds = pc.min_max(rows.column(name)).as_py()
-    return {
-        "first_event_time": bounds["min"].isoformat() if bounds["min"] else None,
-        "last_event_time": bounds["max"].isoformat() if bounds["max"] else None,
-    }
 
 
 def _widen(handle: DeltaTable, spec: TableSpec, schema: pa.Schema) -> bool:

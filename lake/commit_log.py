@@ -1,4 +1,4 @@
-"""Read single commits of a Delta log.
+"""Read single commits of a Delta log, and of its archive where the log has been cleaned up.
 
 deltalake answers for whole snapshots, at a cost that grows with the table; following the log one
 commit at a time costs the same however old the table is.
@@ -7,16 +7,19 @@ commit at a time costs the same however old the table is.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from lake.errors import DamagedTableError, VersionNotFoundError
+from lake.log_archive import archived_commit, archived_commits, archived_through
 
 METADATA_KEY = "strikelake"
 """Key of our own record in `commitInfo`."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +28,14 @@ class Commit:
 
     Attributes:
         version: Version this commit made.
-        time: When it was made, by the writer's clock.
-        operation: Delta's name of it, e.g. `WRITE`, `OPTIMIZE`, `CREATE TABLE`.
+        time: When it was made. Our own commits never say an earlier time than the one before, also when the
+            clock was set back.
+        operation: What it did: Delta's name, e.g. `WRITE`, `CREATE TABLE`; of our own, `COMPACTION` ...
         adds: The add actions as in the log.
         removes: The remove actions as in the log.
         transactions: Last sequence by stream id, from the txn actions.
-        batch: What `lake.append` recorded of its micro-batch, empty for other commits.
+        batch: What we recorded with the commit: of a micro-batch its id and files, see `lake.append`; of a
+            compaction its files, see `lake.compaction`; empty for commits of others.
     """
 
     version: int
@@ -40,6 +45,23 @@ class Commit:
     removes: tuple[Mapping[str, Any], ...] = ()
     transactions: Mapping[str, int] = field(default_factory=dict)
     batch: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, version: int, actions: Sequence[Mapping[str, Any]], modified_ms: int) -> Commit:
+        """The commit that these actions make; `modified_ms` counts where they do not tell the time."""
+        info: Mapping[str, Any] = next((a["commitInfo"] for a in actions if "commitInfo" in a), {})
+        record = info.get(METADATA_KEY) or {}
+        milliseconds = info.get("timestamp")
+        time_ms = max(modified_ms if milliseconds is None else milliseconds, record.get("not_before_ms") or 0)
+        return cls(
+            version=version,
+            time=_EPOCH + timedelta(milliseconds=time_ms),
+            operation=str(record.get("operation") or info.get("operation", "")),
+            adds=tuple(a["add"] for a in actions if "add" in a),
+            removes=tuple(a["remove"] for a in actions if "remove" in a),
+            transactions={a["txn"]["appId"]: int(a["txn"]["version"]) for a in actions if "txn" in a},
+            batch=record,
+        )
 
     @property
     def rows(self) -> int:
@@ -53,39 +75,46 @@ def commit_file(table_path: Path, version: int) -> Path:
 
 
 def read_commit(table_path: Path, version: int) -> Commit:
-    """One commit.
+    """One commit, from the log or its archive.
 
     Raises:
-        VersionNotFoundError: The log has no file of that version (never had, or was cleaned up).
+        VersionNotFoundError: Neither has that version.
         DamagedTableError: The file is empty or torn.
     """
     path = commit_file(table_path, version)
     try:
-        content = path.read_bytes()
+        actions = read_actions(path)
+        modified_ms = path.stat().st_mtime_ns // 1_000_000
     except FileNotFoundError as error:
-        raise VersionNotFoundError(f"the log of {table_path.name} has no commit {version}") from error
+        archived = archived_commit(table_path, version)
+        if archived is None:
+            raise VersionNotFoundError(f"the log of {table_path.name} has no commit {version}") from error
+        return Commit.of(version, archived.actions, archived.modified_ms)
+    except ValueError as error:
+        raise DamagedTableError(
+            f"commit {version} of {table_path.name} {error}: {path}; run 'strikelake lake doctor --repair'"
+        ) from error
+    return Commit.of(version, actions, modified_ms)
+
+
+def read_actions(path: Path) -> tuple[dict[str, Any], ...]:
+    """The actions of a commit file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is empty or torn; the message is the end of a sentence about it.
+    """
+    content = path.read_bytes()
     try:
         # Not splitlines(): deltalake writes U+2028 and its like unescaped within a line.
-        actions = [json.loads(line) for line in content.decode().split("\n") if line.strip()]
+        actions = tuple(json.loads(line) for line in content.decode().split("\n") if line.strip())
     except ValueError as error:
-        raise DamagedTableError(f"commit {version} of {table_path.name} is torn: {path}") from error
+        raise ValueError("is torn") from error
     if not actions:
-        raise DamagedTableError(f"commit {version} of {table_path.name} is empty: {path}")
+        raise ValueError("is empty")
     if not all(isinstance(action, dict) for action in actions):
-        raise DamagedTableError(f"commit {version} of {table_path.name} has lines that are not actions")
-    info: dict[str, Any] = next((a["commitInfo"] for a in actions if "commitInfo" in a), {})
-    milliseconds = info.get("timestamp")
-    if milliseconds is None:
-        milliseconds = path.stat().st_mtime_ns // 1_000_000
-    return Commit(
-        version=version,
-        time=datetime.fromtimestamp(milliseconds / 1000, UTC),
-        operation=str(info.get("operation", "")),
-        adds=tuple(a["add"] for a in actions if "add" in a),
-        removes=tuple(a["remove"] for a in actions if "remove" in a),
-        transactions={a["txn"]["appId"]: int(a["txn"]["version"]) for a in actions if "txn" in a},
-        batch=info.get(METADATA_KEY) or {},
-    )
+        raise ValueError("has lines that are not actions")
+    return actions
 
 
 def versions(table_path: Path) -> list[int]:
@@ -94,11 +123,52 @@ def versions(table_path: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdigit() and len(name) == 20)
 
 
+def first_recorded(table_path: Path) -> int | None:
+    """Oldest version that the archive or the log still tells of."""
+    known = versions(table_path)
+    if archived_through(table_path) >= 0:
+        return next(iter(archived_commits(table_path))).version
+    return known[0] if known else None
+
+
+def is_recorded(table_path: Path, version: int) -> bool:
+    """Whether the log or its archive has a commit of that version."""
+    return commit_file(table_path, version).exists() or 0 <= version <= archived_through(table_path)
+
+
 def commits_after(table_path: Path, version: int) -> Iterator[Commit]:
-    """Commits newer than `version`, oldest first, up to the newest there is."""
+    """Commits newer than `version`, oldest first, up to the newest there is; archived ones included.
+
+    Raises:
+        DamagedTableError: A commit is empty or torn, or the archive cannot be read.
+    """
+    if not commit_file(table_path, version + 1).exists():
+        for archived in archived_commits(table_path, after=version):
+            if archived.version != version + 1:
+                break  # a hole: the caller finds that it did not get as far as the newest version
+            version = archived.version
+            yield Commit.of(version, archived.actions, archived.modified_ms)
     while commit_file(table_path, version + 1).exists():
         version += 1
         yield read_commit(table_path, version)
+
+
+def checkpoint_version(table_path: Path) -> int:
+    """Version of the newest log checkpoint, -1 if there is none."""
+    checkpoints = [path.name[:20] for path in (table_path / "_delta_log").glob("*.checkpoint*.parquet")]
+    return int(max(checkpoints)) if checkpoints else -1
+
+
+def time_of_ms(table_path: Path, base: int) -> int:
+    """Epoch milliseconds of the commit that the next one builds on, 0 if that cannot be read.
+
+    Recorded with each commit, so that times do not fall when a clock is set back: time travel looks for
+    the newest commit before a moment (delta-rs does not write Delta's own in-commit timestamps).
+    """
+    try:
+        return int(read_commit(table_path, base).time.timestamp() * 1000)
+    except (VersionNotFoundError, DamagedTableError):
+        return 0
 
 
 def version_at(table_path: Path, moment: datetime) -> int:

@@ -13,11 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lake.digest import content_digest
 from lake.durability import write_durably
+from lake.errors import DamagedTableError
 from lake.table import TableSpec
 
 ROW_GROUP_ROWS = 122_880
 """DuckDB's own row-group size: one row group is one unit of its parallel scan."""
+
+NOT_CONTENT = ("batch_id",)
+"""Columns left out of a content digest: they say how rows were stored, not what they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,84 @@ def write_data_file(table_path: Path, spec: TableSpec, partition: dict[str, str]
         partition=partition,
         statistics=_statistics(rows, spec.statistics),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredFile:
+    """What a commit says of a data file, worked out from the file.
+
+    Attributes:
+        path: Relative to the table, with `/`.
+        size_bytes: Size of the file.
+        partition: Partition values as text.
+        statistics: Delta statistics of every column that has an order.
+        record: What our own commits record of a file: checksum, content digest, bounds of its times.
+    """
+
+    path: str
+    size_bytes: int
+    partition: dict[str, str]
+    statistics: dict[str, Any]
+    record: dict[str, Any]
+
+
+def restored_file(table_path: Path, relative: str) -> RestoredFile:
+    """Work out again what the commit that named a data file said of it.
+
+    Raises:
+        DamagedTableError: The file cannot be read.
+    """
+    content, rows = read_data_file(table_path, relative)
+    group = pq.read_metadata(pa.BufferReader(content)).row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    return RestoredFile(
+        path=relative,
+        size_bytes=len(content),
+        partition=partition_of(relative),
+        statistics=_statistics(rows, tuple(c.path_in_schema for c in columns if c.is_stats_set)),
+        record=file_record(rows, hashlib.sha256(content).hexdigest()),
+    )
+
+
+def read_data_file(table_path: Path, relative: str) -> tuple[bytes, pa.Table]:
+    """Bytes and rows of a data file, partition columns included.
+
+    Raises:
+        DamagedTableError: The file is gone or cannot be read.
+    """
+    try:
+        content = (table_path / relative).read_bytes()
+        rows = pq.read_table(pa.BufferReader(content))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DamagedTableError(f"data file {table_path / relative} cannot be read: {error}") from error
+    for name, value in partition_of(relative).items():
+        typed = pa.scalar(date.fromisoformat(value) if name == "date" else value)
+        rows = rows.append_column(name, pa.repeat(typed, rows.num_rows))
+    return content, rows
+
+
+def partition_of(relative: str) -> dict[str, str]:
+    """Partition values that the folders of a data file name."""
+    return dict(part.split("=", 1) for part in relative.split("/")[:-1])
+
+
+def file_record(rows: pa.Table, sha256: str) -> dict[str, Any]:
+    """What a commit of ours records of each data file, beside what Delta does.
+
+    Returns:
+        `sha256` of its bytes; `content_digest` of its rows without `NOT_CONTENT`; `rows`;
+        `first_event_time` and `last_event_time`, of receipt where rows have no event time.
+    """
+    name = "event_time" if "event_time" in rows.column_names else "received_time"
+    bounds = pc.min_max(rows.column(name)).as_py()
+    return {
+        "sha256": sha256,
+        # One thread: this may run inside the live app, which needs the other processors.
+        "content_digest": content_digest(rows, ignore=NOT_CONTENT, threads=1),
+        "rows": rows.num_rows,
+        "first_event_time": bounds["min"].isoformat() if bounds["min"] else None,
+        "last_event_time": bounds["max"].isoformat() if bounds["max"] else None,
+    }
 
 
 def columns_fingerprint(schema: pa.Schema) -> str:

@@ -5,7 +5,8 @@
       DeliveryError
     * look first: CommitStateUnknownError
     * fix the data: SchemaMismatchError, ContractError, MalformedInputError
-    * fix the request: TableNotFoundError, VersionNotFoundError, DatasetInUseError, QueryError
+    * fix the request: TableNotFoundError, VersionNotFoundError, DatasetNotFoundError, DatasetExistsError,
+      DatasetInUseError, QueryError
     * fix the settings: SettingsError
     * stop the other process: StreamInUseError
     * repair the lake: DamagedTableError
@@ -65,6 +66,14 @@ class TableNotFoundError(StrikelakeError):
 
 class VersionNotFoundError(StrikelakeError):
     """The table has no such version, or had none at that time."""
+
+
+class DatasetNotFoundError(StrikelakeError):
+    """There is no dataset of that name."""
+
+
+class DatasetExistsError(StrikelakeError):
+    """There is a dataset of that name already; datasets never change."""
 
 
 class DatasetInUseError(StrikelakeError):

@@ -19,7 +19,7 @@ class ProcessLock:
         SpoolUnavailableError: The lock file cannot be written: the folder is read-only, or the disk full.
     """
 
-    def __init__(self, path: Path, *, role: str) -> None:
+    def __init__(self, path: Path, *, role: str, hint: str = "stop it, or use another app id") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
@@ -33,7 +33,7 @@ class ProcessLock:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
                 raise SpoolUnavailableError(f"lock {path}: {error}") from error
             raise StreamInUseError(
-                f"another process already is the {role} (lock {path}); stop it, or use another app id"
+                f"another process already is the {role} (lock {path}); {hint}"
             ) from error
 
     def release(self) -> None:

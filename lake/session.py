@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from lake.errors import DamagedTableError, QueryError, TableNotFoundError, VersionNotFoundError
 from lake.queries import QUERIES, load_folder
+from lake.selection import Selection, select_batches
 from lake.snapshot import Snapshot, duckdb_type, literal, quote, read_snapshot
 from lake.spool import Spool
 from lake.table import Lake
@@ -46,22 +47,26 @@ class Session:
         *,
         at: int | datetime | None = None,
         live: bool = False,
+        only: Mapping[str, Selection] | None = None,
         views: Path = VIEWS,
     ) -> None:
-        """Bind every table to its newest version, or to one version or moment.
+        """Bind every table to its newest version, to one version or moment, or to some of its batches.
 
         Args:
             lake: The lake.
             at: A version (of every table that has it) or a moment with zone.
             live: Add the spooled rows that are not committed yet; not together with `at`.
+            only: Bind these tables, and no others, to these batches: how a dataset is queried.
             views: Folder of view files.
 
         Raises:
             TableNotFoundError: The lake has no tables.
             VersionNotFoundError: No table has that version, or had any at that time.
             DamagedTableError: A table cannot be read.
-            QueryError: `live` together with `at`.
+            QueryError: More than one of `at`, `live` and `only`.
         """
+        if only is not None and (live or at is not None):
+            raise QueryError("a dataset is what it is: not together with live, a version or a time")
         if live and at is not None:
             raise QueryError("spooled rows have no version: use live, or a version or time, not both")
         tables = lake.tables()
@@ -79,7 +84,12 @@ class Session:
             # sequence; the other way round they would be seen in neither.
             spooled = self._spooled(list(tables)) if live else {}
             for name, path in tables.items():
-                self._bind_table(name, path, at, spooled.get(name, []))
+                if only is None:
+                    self._bind_table(name, path, at, spooled.get(name, []))
+                elif name in only:
+                    self._bind_selection(read_snapshot(path), only[name])
+                else:
+                    self.unbound[name] = f"{name} is not in the dataset"
             self._bind_views(views)
         except BaseException:
             self.connection.close()
@@ -194,11 +204,20 @@ class Session:
             ]
             columns += [quote(n) for n in rows.column_names if n not in set(snapshot.schema.names)]
             selects.append(f"SELECT {', '.join(columns)} FROM {quote(name + '__spooled')}")
+        self._create_view(snapshot, " UNION ALL BY NAME ".join(selects))
+
+    def _bind_selection(self, snapshot: Snapshot, selection: Selection) -> None:
+        self.snapshots[snapshot.table] = snapshot
+        self._create_view(snapshot, select_batches(self.connection, snapshot, selection))
+
+    def _create_view(self, snapshot: Snapshot, select: str) -> None:
         try:
-            self.connection.execute(f"CREATE VIEW {quote(name)} AS {' UNION ALL BY NAME '.join(selects)}")
+            self.connection.execute(f"CREATE VIEW {quote(snapshot.table)} AS {select}")
         except duckdb.Error as error:
             why = str(error).partition("\n")[0]
-            raise DamagedTableError(f"{name} cannot be read at version {snapshot.version}: {why}") from error
+            raise DamagedTableError(
+                f"{snapshot.table} cannot be read at version {snapshot.version}: {why}"
+            ) from error
 
     def _bind_views(self, folder: Path) -> None:
         for query in load_folder(folder):

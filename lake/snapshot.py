@@ -40,6 +40,7 @@ class Snapshot:
 
     Attributes:
         table: Table name.
+        folder: Absolute folder of the table.
         version: The version.
         schema: Arrow schema at that version.
         partition_by: Partition columns.
@@ -48,6 +49,7 @@ class Snapshot:
     """
 
     table: str
+    folder: Path
     version: int
     schema: pa.Schema
     partition_by: tuple[str, ...]
@@ -74,7 +76,7 @@ def read_snapshot(table_path: Path, at: int | datetime | None = None) -> Snapsho
         raise DamagedTableError(
             f"{table_path.name} uses {', '.join(sorted(misread))}, which strikelake does not write or read"
         )
-    schema = _plain(pa.schema(handle.schema().to_arrow()))
+    schema = plain_schema(handle)
     _refuse_hive_names_above(table_path.resolve(), schema)
     actions = pa.table(handle.get_add_actions(flatten=True))
     times = actions.column("modification_time").to_pylist()
@@ -82,6 +84,7 @@ def read_snapshot(table_path: Path, at: int | datetime | None = None) -> Snapsho
     ordered = [path for _, path in sorted(zip(times, paths, strict=True))]
     return Snapshot(
         table=table_path.name,
+        folder=table_path.resolve(),
         version=handle.version(),
         schema=schema,
         partition_by=tuple(handle.metadata().partition_columns),
@@ -156,10 +159,10 @@ def _refuse_hive_names_above(table_path: Path, schema: pa.Schema) -> None:
             )
 
 
-def _plain(schema: pa.Schema) -> pa.Schema:
-    """Without the view types deltalake reports."""
+def plain_schema(handle: DeltaTable) -> pa.Schema:
+    """A table's Arrow schema, without the view types deltalake reports."""
     fields = []
-    for column in schema:
+    for column in pa.schema(handle.schema().to_arrow()):
         kind = pa.string() if pa.types.is_string_view(column.type) else column.type
         fields.append(pa.field(column.name, kind))
     return pa.schema(fields)

@@ -7,6 +7,7 @@ its random id goes into Delta's txn action, so a new file under an old name neve
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 import uuid
@@ -20,6 +21,7 @@ import pyarrow as pa
 from lake.errors import SpoolUnavailableError
 
 _SCHEMA = Path(__file__).with_name("spool.sql")
+_BATCH_ID = re.compile(r"(?P<stream>.+-[0-9a-f]{8})-(?P<last>\d{12,})")
 _IPC = pa.ipc.IpcWriteOptions(compression="lz4")
 
 Key = tuple[str, str]
@@ -133,6 +135,10 @@ class Spool:
     def short_stream(self) -> str:
         """App id and the first digits of the spool's id, for batch ids."""
         return f"{self.path.stem}-{self._stream_id[:8]}"
+
+    def batch_id(self, last: int) -> str:
+        """Name of the micro-batch whose newest entry has this sequence; `parse_batch_id` reads it."""
+        return f"{self.short_stream}-{last:012d}"
 
     def close(self) -> None:
         """Close the connection."""
@@ -302,6 +308,12 @@ class Spool:
             (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
             (size,) = self._db.execute("PRAGMA page_size").fetchone()
         return int((pages - free) * size)
+
+
+def parse_batch_id(batch_id: str) -> tuple[str, int] | None:
+    """Short stream name and last sequence of a batch, None if no spool gave it that name."""
+    found = _BATCH_ID.fullmatch(batch_id)
+    return (found["stream"], int(found["last"])) if found else None
 
 
 def _connect(database: Path | str) -> sqlite3.Connection:

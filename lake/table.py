@@ -31,6 +31,7 @@ class TableSpec:
         statistics: Columns whose minimum and maximum go into the Delta log.
         dictionary: Columns of few distinct values, written with a Parquet dictionary.
         area: `raw_stream` or `derived`, the folder the table lives in.
+        sort_by: Columns that compaction sorts rows by; none keeps the order of arrival.
     """
 
     name: str
@@ -39,6 +40,7 @@ class TableSpec:
     statistics: tuple[str, ...]
     dictionary: tuple[str, ...]
     area: str = "raw_stream"
+    sort_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
