@@ -33,8 +33,18 @@ ORDERS = {
 def queries(day: str) -> dict[str, str]:
     """What is asked, each over one session."""
     where = f"date = DATE '{day}'"
-    contract = f"{where} AND symbol = 'NIFTY' AND expiry = (SELECT min(expiry) FROM option_chain WHERE {where})"
-    views = ("latest_chain", "pcr_5m", "oi_change", "max_pain", "atm_iv_skew", "underlying_ohlc_5m", "batch_quality")
+    contract = (
+        f"{where} AND symbol = 'NIFTY' AND expiry = (SELECT min(expiry) FROM option_chain WHERE {where})"
+    )
+    views = (
+        "latest_chain",
+        "pcr_5m",
+        "oi_change",
+        "max_pain",
+        "atm_iv_skew",
+        "underlying_ohlc_5m",
+        "batch_quality",
+    )
     asked = {view: f"SELECT count(*), count(COLUMNS(*)) FROM {view} WHERE {where}" for view in views}
     return asked | {
         "symbol-day": f"SELECT sum(oi), sum(ltp), sum(iv) FROM option_chain WHERE {where} AND symbol = 'NIFTY'",
@@ -47,14 +57,18 @@ def queries(day: str) -> dict[str, str]:
     }
 
 
-def measure(root: Path, order: tuple[str, ...] | None, days: int, chains: int) -> tuple[dict[str, float], int]:
+def measure(
+    root: Path, order: tuple[str, ...] | None, days: int, chains: int
+) -> tuple[dict[str, float], int]:
     """Seconds by question, and bytes of the table."""
     lake = Lake.at(root)
     spec = dataclasses.replace(OPTION_CHAIN.spec, sort_by=order or ())
     path = lake.create(spec)
     all_days = sessions(days)
     for sequence, (day, minute) in enumerate((d, m) for d in all_days for m in range(SESSION_MINUTES)):
-        rows = chain_rows(day, "NSE", range(minute, minute + 1), chains_a_minute=chains, expiries=2, strikes=60)
+        rows = chain_rows(
+            day, "NSE", range(minute, minute + 1), chains_a_minute=chains, expiries=2, strikes=60
+        )
         append(path, spec, rows, stream="bench/1", sequence=sequence + 1,
                metadata={"batch_id": rows.column("batch_id")[0].as_py()}, synced_through=10**9)  # fmt: skip
     if order is not None:
@@ -75,7 +89,9 @@ def measure(root: Path, order: tuple[str, ...] | None, days: int, chains: int) -
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--days", type=int, default=2)
     parser.add_argument("--chains-a-minute", type=int, default=4)
     given = parser.parse_args()

@@ -6,6 +6,7 @@ A mirror: the logs say what is true. Losing the database loses nothing; `rebuild
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -14,9 +15,9 @@ from typing import Any
 from urllib.parse import unquote
 
 import pyarrow.parquet as pq
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import BigInteger, Connection, Engine, String, delete, insert, select, update
 
-from catalog.database import transaction
+from catalog.database import transaction, write_alone
 from catalog.models import FeatureBatch, MirrorCursor
 from lake.commit_log import Commit, commits_after, first_recorded, is_recorded, versions
 from lake.data_file import restored_file
@@ -27,6 +28,8 @@ from lake.table import Lake, local_file
 COLUMNS = tuple(column.name for column in FeatureBatch.__table__.columns)
 
 _COMMITS_A_TRANSACTION = 200
+
+_NO_TEXT = re.compile(r"[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ def sync(
             continue
         while True:
             with transaction(engine) as connection:
+                write_alone(connection)
                 followed, added = _sync_some(lake, connection, name, path)
             commits, batches = commits + followed, batches + added
             if progress and followed:
@@ -94,6 +98,7 @@ def rebuild(lake: Lake, engine: Engine, *, progress: Callable[[int], None] | Non
     commits = batches = 0
     # One transaction: whatever goes wrong on the way, the old mirror is still there.
     with transaction(engine) as connection:
+        write_alone(connection)
         connection.execute(delete(FeatureBatch))
         connection.execute(delete(MirrorCursor))
         for name, path in lake.tables().items():
@@ -139,6 +144,8 @@ def batches(
         FeatureBatch.batch_id: batch_id,
     }
     for column, value in wanted.items():
+        if isinstance(value, str) and not _is_text(value):
+            return []
         if value is not None:
             query = query.where(column == value)
     with transaction(engine) as connection:
@@ -146,9 +153,14 @@ def batches(
 
 
 def _sync_some(lake: Lake, connection: Connection, name: str, path: Path) -> tuple[int, int]:
-    """Mirror up to `_COMMITS_A_TRANSACTION` commits of one table: (commits, rows added)."""
+    """Mirror up to `_COMMITS_A_TRANSACTION` commits of one table: (commits, rows added).
+
+    Call it in a transaction that writes alone, from before the cursor is read.
+    """
+    if not _fits("table_name", name):
+        raise DamagedTableError(f"the catalog cannot hold {name!r} as table_name")
     cursor = connection.execute(
-        select(MirrorCursor.table_version).where(MirrorCursor.table_name == name).with_for_update()
+        select(MirrorCursor.table_version).where(MirrorCursor.table_name == name)
     ).scalar_one_or_none()
     at = -1 if cursor is None else cursor
     rows: list[dict[str, Any]] = []
@@ -241,7 +253,29 @@ def _rows_of(lake: Lake, name: str, path: Path, commit: Commit) -> list[dict[str
                 "state": "committed" if add["path"] in recorded else "foreign",
             }
         )
+        for column, value in rows[-1].items():
+            if not _fits(column, value):
+                raise DamagedTableError(
+                    f"commit {commit.version} of {name}: the catalog cannot hold {value!r} as {column}"
+                )
     return rows
+
+
+def _fits(column: str, value: object) -> bool:
+    """Whether PostgreSQL can hold a value, so that SQLite, which takes more, does not take it either."""
+    kind = FeatureBatch.__table__.columns[column].type
+    if value is None:
+        return True
+    if isinstance(kind, String):
+        return isinstance(value, str) and len(value) <= (kind.length or 0) and _is_text(value)
+    if isinstance(kind, BigInteger):
+        return isinstance(value, int) and -(2**63) <= value < 2**63
+    return True
+
+
+def _is_text(value: str) -> bool:
+    """Whether databases take it: no NUL, and no half of a surrogate pair."""
+    return not _NO_TEXT.search(value)
 
 
 def _count(add: Any, file: Path) -> int:

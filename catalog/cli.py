@@ -57,7 +57,7 @@ def batches(
 ) -> None:
     """List the newest micro-batches of ml_feature_batches; with --batch, the datasets that contain it."""
     from catalog import batches as mirror
-    from catalog.database import open_database
+    from catalog.database import opened_database
     from catalog.datasets import datasets_with
 
     settings = settings_of(ctx)
@@ -66,19 +66,19 @@ def batches(
     if quality:
         _show_quality(settings, table, exchange, date, batch, output, limit)
         return
-    engine = open_database(settings.catalog)
-    rows = mirror.batches(
-        engine,
-        table=table,
-        exchange=exchange,
-        day=date.date() if date else None,
-        batch_id=batch,
-        limit=limit,
-    )
+    with opened_database(settings.catalog) as engine:
+        rows = mirror.batches(
+            engine,
+            table=table,
+            exchange=exchange,
+            day=date.date() if date else None,
+            batch_id=batch,
+            limit=limit,
+        )
+        containing = datasets_with(engine, batch) if batch is not None else []
     columns = ["batch_time", "table_name", "exchange", "date", "record_count", "table_version", "batch_id"]
     every = [*columns, *(name for name in mirror.COLUMNS if name not in columns)]
     if batch is not None:
-        containing = datasets_with(engine, batch)
         rows = [{**row, "datasets": containing} for row in rows]
         columns, every = [*columns, "datasets"], [*every, "datasets"]
     chosen = columns if output is Format.TABLE else every
@@ -97,7 +97,7 @@ def verify(
     """Recompute file checksums and batch digests; exit code 3 if a file or a batch is damaged."""
     from catalog import batches as mirror
     from catalog.audit import audit, files_to_audit
-    from catalog.database import open_database
+    from catalog.database import opened_database
     from lake.progress import progress_bar
 
     settings = settings_of(ctx)
@@ -105,13 +105,13 @@ def verify(
         raise TableNotFoundError(f"no lake at {settings.root}: run 'strikelake demo', or give --root")
     if table is not None:
         settings.lake.path(table)
-    engine = open_database(settings.catalog)
-    mirror.sync(settings.lake, engine)
     day = since.date() if since else None
     tables = [table] if table else None
-    total = files_to_audit(settings.lake, tables=tables, since=day)
-    with progress_bar("files", total=total) as advance:
-        result = audit(settings.lake, engine, tables=tables, since=day, progress=advance)
+    with opened_database(settings.catalog) as engine:
+        mirror.sync(settings.lake, engine)
+        total = files_to_audit(settings.lake, tables=tables, since=day)
+        with progress_bar("files", total=total) as advance:
+            result = audit(settings.lake, engine, tables=tables, since=day, progress=advance)
     names = ["kind", "table", "date", "exchange", "batch_id", "detail", "path"]
     if result.damage or output is not Format.TABLE:
         show_rows([{n: getattr(d, n) for n in names} for d in result.damage], output, columns=names)
@@ -172,19 +172,19 @@ def _show_quality(
 
 def _follow(ctx: typer.Context, *, from_scratch: bool) -> None:
     from catalog import batches as mirror
-    from catalog.database import open_database
+    from catalog.database import opened_database
     from catalog.datasets import sync_datasets
     from lake.progress import progress_bar
 
     settings = settings_of(ctx)
     if not settings.lake.exists():
         raise TableNotFoundError(f"no lake at {settings.root}: run 'strikelake demo', or give --root")
-    engine = open_database(settings.catalog)
-    commits = mirror.pending_commits(settings.lake, engine, from_scratch=from_scratch)
-    with progress_bar("commits", total=commits) as advance:
-        if from_scratch:
-            result = mirror.rebuild(settings.lake, engine, progress=advance)
-        else:
-            result = mirror.sync(settings.lake, engine, progress=advance)
-    sync_datasets(settings.lake, engine)
+    with opened_database(settings.catalog) as engine:
+        commits = mirror.pending_commits(settings.lake, engine, from_scratch=from_scratch)
+        with progress_bar("commits", total=commits) as advance:
+            if from_scratch:
+                result = mirror.rebuild(settings.lake, engine, progress=advance)
+            else:
+                result = mirror.sync(settings.lake, engine, progress=advance)
+        sync_datasets(settings.lake, engine)
     typer.echo(f"{result.commits:,} commits followed, {result.batches:,} batches added")

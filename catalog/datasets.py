@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select
 
 from catalog import dataset_manifest
 from catalog.batches import sync
-from catalog.database import transaction
+from catalog.database import transaction, write_alone
 from catalog.dataset_manifest import BATCH_SCHEMA, Dataset, DatasetTable, names, read
 from catalog.dataset_replay import (
     SOFTWARE,
@@ -140,6 +140,7 @@ def create(
         draft = dataclasses.replace(draft, row_count=count, content_digest=digest)
     made = dataset_manifest.write(lake, draft, batches_table)
     with transaction(engine) as connection:
+        write_alone(connection)
         _mirror_one(connection, made)
     return made
 
@@ -152,6 +153,7 @@ def sync_datasets(lake: Lake, engine: Engine) -> None:
         DamagedTableError: A manifest cannot be read.
     """
     with transaction(engine) as connection:
+        write_alone(connection)
         known = mirrored_datasets(connection)
         present = {d.name: d for d in dataset_manifest.read_all(lake)}
         for name in known.keys() - present.keys():
@@ -177,6 +179,7 @@ def remove(lake: Lake, engine: Engine, name: str) -> None:
     """
     dataset_manifest.remove(lake, name)
     with transaction(engine) as connection:
+        write_alone(connection)
         _forget(connection, name)
 
 

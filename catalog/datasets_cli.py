@@ -56,7 +56,7 @@ def create(
 ) -> None:
     """Make a dataset of what the tables hold now; every row is checked on the way."""
     from catalog import datasets
-    from catalog.database import open_database
+    from catalog.database import opened_database
     from catalog.exchanges import canonical_exchange
     from lake.progress import progress_bar
 
@@ -67,9 +67,9 @@ def create(
         if known is None:
             raise typer.BadParameter(f"{exchange!r} is no exchange", param_hint="--exchange")
         chosen.append(known)
-    with progress_bar("rows", total=None) as advance:
+    with opened_database(settings.catalog) as engine, progress_bar("rows", total=None) as advance:
         made = datasets.create(
-            settings.lake, open_database(settings.catalog), name, tables=tables,
+            settings.lake, engine, name, tables=tables,
             first=first.date(), last=last.date(), exchanges=chosen, query=_text(query), progress=advance,
         )  # fmt: skip
     _show(made, output, settings)
@@ -162,10 +162,11 @@ def verify(ctx: typer.Context, name: _NAME, output: _OUTPUT = TextOrJson.TEXT) -
 def delete(ctx: typer.Context, name: _NAME) -> None:
     """Forget a dataset; the rows stay in the tables."""
     from catalog import datasets
-    from catalog.database import open_database
+    from catalog.database import opened_database
 
     settings = settings_of(ctx)
-    datasets.remove(settings.lake, open_database(settings.catalog), name)
+    with opened_database(settings.catalog) as engine:
+        datasets.remove(settings.lake, engine, name)
     typer.echo(f"dataset {name} deleted; its rows are still in the tables")
 
 

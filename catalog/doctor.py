@@ -34,12 +34,12 @@ from sqlalchemy import Engine, select
 
 from catalog import dataset_manifest
 from catalog.audit import file_damage
-from catalog.database import open_database, transaction
+from catalog.database import opened_database, transaction
 from catalog.datasets import mirrored_datasets
 from catalog.models import FeatureBatch, MirrorCursor
 from lake.commit_log import checkpoint_version, commits_after, versions
 from lake.compaction import Finished, active_files, small_files
-from lake.errors import CatalogUnavailableError, DamagedTableError, StrikelakeError
+from lake.errors import CatalogUnavailableError, DamagedTableError, SettingsError, StrikelakeError
 from lake.log_archive import archived_through
 from lake.log_recovery import log_damage
 from lake.orphans import Verdict, find_orphans
@@ -197,18 +197,12 @@ def _examine_spools(lake: Lake) -> Iterator[Finding]:
 
 def _examine_catalog(lake: Lake, url: str) -> Iterator[Finding]:
     try:
-        engine = open_database(url)
-    except StrikelakeError as error:
+        with opened_database(url) as engine:
+            for name, path in lake.tables().items():
+                yield from compare_mirror(engine, name, path)
+            yield from _compare_datasets(lake, engine)
+    except (CatalogUnavailableError, SettingsError) as error:
         yield Finding("catalog_unavailable", "catalog", "database", str(error))
-        return
-    try:
-        for name, path in lake.tables().items():
-            yield from compare_mirror(engine, name, path)
-        yield from _compare_datasets(lake, engine)
-    except CatalogUnavailableError as error:
-        yield Finding("catalog_unavailable", "catalog", "database", str(error))
-    finally:
-        engine.dispose()
 
 
 def compare_mirror(engine: Engine, name: str, path: Path) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from catalog import batches as mirror
 from catalog import datasets
-from catalog.database import open_database
+from catalog.database import opened_database
 from catalog.doctor import Finding, compare_mirror
 from lake.append import sync_log, write_log_checkpoint
 from lake.compaction import Finished, compact
@@ -153,15 +153,12 @@ def _clear_committed(lake: Lake, finding: Finding) -> None:
 
 
 def _repair_catalog(lake: Lake, url: str, findings: list[Finding]) -> None:
-    engine = open_database(url)
-    try:
+    with opened_database(url) as engine:
         if any(f.kind == "catalog_differs" for f in findings) or _differs(engine, lake):
             mirror.rebuild(lake, engine)
         else:
             mirror.sync(lake, engine)
         datasets.sync_datasets(lake, engine)
-    finally:
-        engine.dispose()
 
 
 def _differs(engine: Engine, lake: Lake) -> bool:

@@ -140,7 +140,7 @@ def drop_before(
     There is no way back: versions that had the rows cannot be read any more.
     """
     from catalog.batches import sync
-    from catalog.database import open_database
+    from catalog.database import opened_database
     from catalog.datasets import check_not_needed
     from lake.drop import doomed_files, drop_partitions
 
@@ -176,4 +176,5 @@ def drop_before(
     if dry_run:
         typer.echo("nothing was changed", err=True)
         return
-    sync(settings.lake, open_database(settings.catalog))
+    with opened_database(settings.catalog) as engine:
+        sync(settings.lake, engine)

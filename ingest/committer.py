@@ -16,7 +16,13 @@ from catalog.batches import sync
 from catalog.contracts import CONTRACTS, Contract
 from catalog.database import open_database
 from lake.append import append, sync_log
-from lake.errors import CatalogUnavailableError, DamagedTableError, SchemaMismatchError, StrikelakeError
+from lake.errors import (
+    CatalogUnavailableError,
+    DamagedTableError,
+    SchemaMismatchError,
+    SettingsError,
+    StrikelakeError,
+)
 from lake.log_recovery import recover_log
 from lake.process_lock import ProcessLock
 from lake.settings import Settings
@@ -191,7 +197,7 @@ class Committer:
             sync(self.lake, self._engine, tables=CONTRACTS)
             result.mirrored = True
             self._mirror_is_behind = False
-        except (CatalogUnavailableError, DamagedTableError) as error:
+        except (CatalogUnavailableError, DamagedTableError, SettingsError) as error:
             result.mirrored = False
             self._mirror_is_behind = True
             logger.error("mirror is behind", extra={"action": "mirror", "error": str(error)})  # noqa: TRY400

@@ -7,8 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,15 @@ class Strikelake:
 
     program: Path
     folder: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def but(self, **settings: str) -> Strikelake:
+        """The same with settings in the environment, by their keys."""
+        return replace(self, settings={f"STRIKELAKE_{key.upper()}": value for key, value in settings.items()})
 
     def __call__(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         environment = {name: value for name, value in os.environ.items() if "STRIKELAKE" not in name.upper()}
-        environment |= {"PYTHONUTF8": "1"}
+        environment |= {"PYTHONUTF8": "1", **self.settings}
         done = subprocess.run(
             [str(self.program), *arguments],
             cwd=self.folder, env=environment, capture_output=True, text=True, encoding="utf-8",

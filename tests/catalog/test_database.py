@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import traceback
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from catalog_databases import Database, SqliteDatabase
 from sqlalchemy import event, inspect
 
 from catalog.database import migrations, open_database, transaction
@@ -35,16 +37,16 @@ def impatient(engine: sa.Engine) -> None:
     engine.dispose()
 
 
-def test_the_migrations_make_exactly_what_the_models_say(tmp_path: Path) -> None:
-    engine = open_database(url_of(tmp_path / "catalog.db"))
+def test_the_migrations_make_exactly_what_the_models_say(database: Database) -> None:
+    engine = open_database(database.url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
     engine.dispose()
 
 
-def test_the_owners_columns_and_index_are_there(tmp_path: Path) -> None:
-    engine = open_database(url_of(tmp_path / "catalog.db"))
+def test_the_owners_columns_and_index_are_there(database: Database) -> None:
+    engine = open_database(database.url)
     columns = [column["name"] for column in inspect(engine).get_columns("ml_feature_batches")]
     indexes = [index["column_names"] for index in inspect(engine).get_indexes("ml_feature_batches")]
     engine.dispose()
@@ -55,34 +57,39 @@ def test_the_owners_columns_and_index_are_there(tmp_path: Path) -> None:
     assert ["exchange", "batch_time"] in indexes
 
 
-def test_every_migration_can_be_taken_back(tmp_path: Path) -> None:
-    engine = open_database(url_of(tmp_path / "catalog.db"))
+def test_every_migration_can_be_taken_back(database: Database) -> None:
+    engine = open_database(database.url)
     config = migrations()
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, "base")
     assert set(inspect(engine).get_table_names()) <= {"alembic_version"}
     engine.dispose()
-    engine = open_database(url_of(tmp_path / "catalog.db"))
+    engine = open_database(database.url)
     assert {"ml_feature_batches", "mirror_cursors"} <= set(inspect(engine).get_table_names())
     engine.dispose()
 
 
-def test_opening_again_keeps_what_is_there_and_makes_missing_folders(tmp_path: Path) -> None:
-    url = url_of(tmp_path / "a folder" / "50% é" / "catalog.db")
-    engine = open_database(url)
+def test_missing_folders_are_made(tmp_path: Path) -> None:
+    file = tmp_path / "a folder" / "50% é" / "catalog.db"
+    open_database(url_of(file)).dispose()
+    assert file.exists()
+
+
+def test_opening_again_keeps_what_is_there(database: Database) -> None:
+    engine = open_database(database.url)
     with transaction(engine) as connection:
         connection.execute(sa.insert(MirrorCursor).values(table_name="t", table_version=3))
     engine.dispose()
 
-    engine = open_database(url)
+    engine = open_database(database.url)
     with transaction(engine) as connection:
         assert connection.execute(sa.select(MirrorCursor.table_version)).scalars().all() == [3]
     engine.dispose()
 
 
-def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    engine = open_database(url_of(tmp_path / "catalog.db"))
+def test_a_transaction_that_fails_leaves_nothing(database: Database) -> None:
+    engine = open_database(database.url)
 
     def write_and_fail() -> None:
         with transaction(engine) as connection:
@@ -163,18 +170,25 @@ def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
         open_database(url_of(tmp_path / "file" / "catalog.db"))
 
 
-def test_a_schema_of_a_newer_release_is_unavailable_and_not_touched(tmp_path: Path) -> None:
-    path = tmp_path / "catalog.db"
-    open_database(url_of(path)).dispose()
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
+def test_a_schema_of_a_newer_release_is_unavailable_and_not_touched(database: Database) -> None:
+    engine = open_database(database.url)
+    with transaction(engine) as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
 
-    with pytest.raises(CatalogUnavailableError, match="9999"):
-        open_database(url_of(path))
+    with pytest.raises(CatalogUnavailableError, match=r"another release.*9999"):
+        open_database(database.url)
+
+    with transaction(engine) as connection:
+        assert connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all() == [
+            "9999"
+        ]
+    engine.dispose()
 
 
-@pytest.mark.parametrize("url", ["no url", "nosuchdb://host/x", "sqlite+nosuchdriver:///x", ""])
+@pytest.mark.parametrize(
+    "url",
+    ["no url", "nosuchdb://host/x", "sqlite+nosuchdriver:///x", "postgresql+nosuchdriver://host/x", ""],
+)
 def test_a_url_that_is_none_names_the_setting(url: str) -> None:
     with pytest.raises(SettingsError, match="catalog_url"):
         open_database(url)
@@ -189,29 +203,71 @@ def test_a_password_is_never_in_a_message(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert "s3cret" not in str(caught.value)
 
 
-def test_moments_are_kept_in_utc_and_come_back_aware(tmp_path: Path) -> None:
-    engine = sa.create_engine(url_of(tmp_path / "x.db"))
+@pytest.mark.parametrize(
+    "url",
+    [
+        "trader:s3cret@db/x",
+        "postgresql://trader:s3cret@db:port/x",
+        "postgresql://trader:p@s3cret@db/x",
+        "postgresql://trader:p@ss/s3cret@db/x",
+        "postgres:/trader:s3cret@db/x",
+    ],
+)
+def test_a_password_in_a_url_that_is_none_is_not_shown_either(url: str) -> None:
+    with pytest.raises(SettingsError, match="catalog_url") as caught:
+        open_database(url)
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_a_missing_driver_is_a_setting_that_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # type: ignore[arg-type]
+    with pytest.raises(
+        SettingsError, match=r'catalog_url.*psycopg.*pip install "strikelake\[postgres\]"'
+    ) as caught:
+        open_database(f"{scheme}://trader:s3cret@db/x")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_moments_are_kept_in_utc_and_come_back_aware(database: Database) -> None:
+    engine = open_database(database.url)
+    table = sa.Table("t", sa.MetaData(), sa.Column("at", UtcDateTime))
+    table.create(engine)
+    india = timezone(timedelta(hours=5, minutes=30))
+    moment = datetime(2026, 1, 5, 9, 15, 0, 123456, tzinfo=india)
+    with engine.begin() as connection:
+        connection.execute(table.insert(), [{"at": moment}, {"at": None}])
+        found = connection.execute(sa.select(table.c.at).order_by(table.c.at.is_(None))).scalars().all()
+        early = connection.execute(sa.select(table.c.at).where(table.c.at < moment)).all()
+        same = connection.execute(sa.select(table.c.at).where(table.c.at == moment.astimezone(UTC))).all()
+    engine.dispose()
+
+    assert found == [datetime(2026, 1, 5, 3, 45, 0, 123456, tzinfo=UTC), None]
+    assert found[0] is not None
+    assert found[0].utcoffset() == timedelta(0)
+    assert (len(early), len(same)) == (0, 1)
+
+
+def test_sqlite_holds_the_text_of_moments_in_utc(sqlite_database: SqliteDatabase) -> None:
+    engine = open_database(sqlite_database.url)
     table = sa.Table("t", sa.MetaData(), sa.Column("at", UtcDateTime))
     table.create(engine)
     india = timezone(timedelta(hours=5, minutes=30))
     with engine.begin() as connection:
-        connection.execute(table.insert(), [{"at": datetime(2026, 1, 5, 9, 15, tzinfo=india)}, {"at": None}])
-        found = connection.execute(sa.select(table.c.at)).scalars().all()
-        raw = connection.execute(sa.text("SELECT at FROM t")).scalars().first()
+        connection.execute(table.insert(), [{"at": datetime(2026, 1, 5, 9, 15, tzinfo=india)}])
+        raw = connection.execute(sa.text("SELECT at FROM t")).scalar_one()
     engine.dispose()
-
-    assert found == [datetime(2026, 1, 5, 3, 45, tzinfo=UTC), None]
-    assert found[0] is not None
-    assert found[0].utcoffset() == timedelta(0)
     assert str(raw).startswith("2026-01-05 03:45")
 
 
-def test_processes_that_open_a_new_catalog_together_all_succeed(tmp_path: Path) -> None:
+def test_processes_that_open_a_new_catalog_together_all_succeed(database: Database) -> None:
     script = "import sys; from catalog.database import open_database; open_database(sys.argv[1]).dispose()"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", script, url_of(tmp_path / "catalog.db")],
+            [sys.executable, "-c", script, database.url],
             env=environment, stderr=subprocess.PIPE, text=True,
         )
         for _ in range(3)

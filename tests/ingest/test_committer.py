@@ -179,6 +179,19 @@ def test_an_unreachable_catalog_delays_the_mirror_and_nothing_else(
     assert mirrored_rows(lake) == 3
 
 
+def test_a_catalog_url_that_names_no_database_holds_up_no_commit(
+    lake: Any, reference: ReferenceData, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = Committer(lake.but(catalog_url="nosuchdb://host/x"))
+    for strike in (1, 2):
+        put(lake, reference, lake.update(strike))
+        result = one.flush()
+        assert (result.rows, result.mirrored) == ({"option_chain": 1}, False)
+    one.close()
+    assert lake.totals()["committed"] == 2
+    assert any("catalog_url" in str(vars(record).get("error")) for record in caplog.records)
+
+
 def test_a_micro_batch_has_at_most_so_many_rows(
     lake: Any, reference: ReferenceData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
