@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime
 from pathlib import Path
@@ -205,6 +205,20 @@ class Session:
             columns += [quote(n) for n in rows.column_names if n not in set(snapshot.schema.names)]
             selects.append(f"SELECT {', '.join(columns)} FROM {quote(name + '__spooled')}")
         self._create_view(snapshot, " UNION ALL BY NAME ".join(selects))
+        self._bind_partitions(snapshot, waiting)
+
+    def _bind_partitions(self, snapshot: Snapshot, spooled: Iterable[pa.Table]) -> None:
+        """`<table>_partitions`: what the log knows of each partition without opening a file."""
+        keys = list(snapshot.partition_by)
+        parts = [snapshot.partitions()]
+        for rows in spooled:
+            counted = rows.select(keys).group_by(keys).aggregate([([], "count_all")])
+            parts.append(counted.rename_columns([*keys, "row_count"]).select(parts[0].column_names))
+        totals = pa.concat_tables(parts, promote_options="permissive").group_by(keys)
+        name = f"{snapshot.table}_partitions"
+        found = totals.aggregate([("row_count", "sum")]).rename_columns([*keys, "row_count"])
+        self.connection.register(f"{name}__log", found)
+        self.connection.execute(f"CREATE VIEW {quote(name)} AS SELECT * FROM {quote(name + '__log')}")
 
     def _bind_selection(self, snapshot: Snapshot, selection: Selection) -> None:
         self.snapshots[snapshot.table] = snapshot
@@ -229,6 +243,8 @@ class Session:
                 ]
                 self.unbound[query.name] = f"{query.name} needs " + "; ".join(why)
                 continue
+            if self._has(query.name):
+                continue  # bound from the log already, which is quicker
             try:
                 self.connection.execute(f"CREATE VIEW {quote(query.name)} AS {query.sql}")
             except duckdb.Error as error:

@@ -45,6 +45,7 @@ class Snapshot:
         schema: Arrow schema at that version.
         partition_by: Partition columns.
         files: Absolute paths of the active files, in the order of their commits.
+        row_counts: Rows of each of them, by the statistics in the log.
         handle: The deltalake handle it was read with.
     """
 
@@ -54,7 +55,21 @@ class Snapshot:
     schema: pa.Schema
     partition_by: tuple[str, ...]
     files: tuple[Path, ...]
+    row_counts: tuple[int, ...]
     handle: DeltaTable
+
+    def partitions(self) -> pa.Table:
+        """Every partition, by its values and the number of its rows (`row_count`), from the log alone."""
+        counts: dict[tuple[str, ...], int] = {}
+        depth = len(self.partition_by)
+        for file, rows in zip(self.files, self.row_counts, strict=True):
+            key = tuple(folder.partition("=")[2] for folder in file.parts[-1 - depth : -1])
+            counts[key] = counts.get(key, 0) + rows
+        columns = {
+            name: pa.array([key[i] for key in counts], pa.string()).cast(self.schema.field(name).type)
+            for i, name in enumerate(self.partition_by)
+        }
+        return pa.table(columns | {"row_count": pa.array(counts.values(), pa.int64())})
 
     def select(self) -> str:
         """A DuckDB SELECT of every row, with the columns in the order of the schema."""
@@ -79,16 +94,16 @@ def read_snapshot(table_path: Path, at: int | datetime | None = None) -> Snapsho
     schema = plain_schema(handle)
     _refuse_hive_names_above(table_path.resolve(), schema)
     actions = pa.table(handle.get_add_actions(flatten=True))
-    times = actions.column("modification_time").to_pylist()
-    paths = actions.column("path").to_pylist()
-    ordered = [path for _, path in sorted(zip(times, paths, strict=True))]
+    names = ("modification_time", "path", "num_records")
+    ordered = sorted(zip(*(actions.column(name).to_pylist() for name in names), strict=True))
     return Snapshot(
         table=table_path.name,
         folder=table_path.resolve(),
         version=handle.version(),
         schema=schema,
         partition_by=tuple(handle.metadata().partition_columns),
-        files=tuple(local_file(table_path.resolve(), path) for path in ordered),
+        files=tuple(local_file(table_path.resolve(), path) for _, path, _ in ordered),
+        row_counts=tuple(count or 0 for _, _, count in ordered),
         handle=handle,
     )
 
