@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from lake.selection import Selection, select_batches
 from lake.snapshot import Snapshot, duckdb_type, literal, quote, read_snapshot
 from lake.spool import Spool
 from lake.table import Lake
+from lake.time_travel import archived_version, selection_at
 
 VIEWS = QUERIES / "views"
 
@@ -183,6 +185,10 @@ class Session:
         self, name: str, path: Path, at: int | datetime | None, spooled: list[tuple[str, int, pa.Table]]
     ) -> None:
         try:
+            archived = None if at is None else archived_version(path, at)
+            if archived is not None:
+                self._bind_archived(path, archived)
+                return
             snapshot = read_snapshot(path, at)
         except VersionNotFoundError as error:
             self.unbound[name] = str(error)
@@ -219,6 +225,11 @@ class Session:
         found = totals.aggregate([("row_count", "sum")]).rename_columns([*keys, "row_count"])
         self.connection.register(f"{name}__log", found)
         self.connection.execute(f"CREATE VIEW {quote(name)} AS SELECT * FROM {quote(name + '__log')}")
+
+    def _bind_archived(self, path: Path, version: int) -> None:
+        newest = read_snapshot(path)
+        selection = selection_at(path, version, newest.partition_by, tuple(newest.schema.names))
+        self._bind_selection(replace(newest, version=version), selection)
 
     def _bind_selection(self, snapshot: Snapshot, selection: Selection) -> None:
         self.snapshots[snapshot.table] = snapshot
