@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -139,12 +140,15 @@ def slow_join(
 quick = settings(max_examples=250, deadline=None)
 with_audit = settings(max_examples=80, deadline=None)  # each opens DuckDB
 
-# Few values, so that ties, equal keys and events at the very moment are common.
-SECONDS = st.none() | st.integers(0, 6).map(at)
-STATIONS = st.sampled_from(["A", "B", None])
-LEVELS = st.sampled_from([0.0, -0.0, 1.5, None])
+# Few values, so that ties, equal keys and events at the very moment are common; null is rare.
+LEFT_SECONDS = st.sampled_from([*(at(n) for n in range(1, 8)), None])
+SECONDS = st.sampled_from([*map(at, (0, 1, 1, 2, 2, 2, 3, 3, 4, 6)), None])
+STATIONS = st.sampled_from([*"AAAAAABBB", None])
+LEVELS = st.sampled_from([0.0, 0.0, -0.0, -0.0, 0.0, 1.5, None])
 LEFT_ROWS = st.lists(
-    st.fixed_dictionaries({"station": STATIONS, "level": LEVELS, "event_time": SECONDS}), max_size=6
+    st.fixed_dictionaries({"station": STATIONS, "level": LEVELS, "event_time": LEFT_SECONDS}),
+    min_size=2,
+    max_size=6,
 ).map(lambda rows: pa.Table.from_pylist([{**row, "n": n} for n, row in enumerate(rows)], schema=LEFT))
 RIGHT_ROW = st.fixed_dictionaries(
     {
@@ -152,13 +156,13 @@ RIGHT_ROW = st.fixed_dictionaries(
         "level": LEVELS,
         "event_time": SECONDS,
         "received_time": SECONDS,
-        "batch": st.sampled_from(["b1", "b2", None]),
-        "celsius": st.sampled_from([1.0, 2.0, -3.5, None]),
-        "samples": st.none() | st.integers(1, 4),
-        "label": st.sampled_from(["x", "y", None]),
+        "batch": st.sampled_from(["b1", "b2", "b3", None]),
+        "celsius": st.sampled_from([1.0, 2.0, 3.0, -3.5, None]),
+        "samples": st.sampled_from([1, 2, 3, 4, None]),
+        "label": st.sampled_from(["x", "y", "z", None]),
     }
 )
-RIGHT_LISTS = st.lists(RIGHT_ROW, max_size=10)
+RIGHT_LISTS = st.lists(RIGHT_ROW, min_size=6, max_size=16)
 COLUMNS = st.fixed_dictionaries(
     {
         name: st.builds(
@@ -173,7 +177,7 @@ COLUMNS = st.fixed_dictionaries(
 ).map(lambda columns: list(columns.values()))
 TERMS = st.fixed_dictionaries(
     {
-        "by": st.sampled_from([["station"], ["station", "level"], ["level"], []]),
+        "by": st.sampled_from([["station"], ["station", "level"], []]),
         "hide_unreceived": st.booleans(),
         "allow_exact_matches": st.booleans(),
         "tie_break": st.sampled_from([None, "batch"]),
@@ -312,6 +316,11 @@ def test_of_one_moment_the_row_received_last_counts() -> None:
 def test_of_rows_with_equal_times_the_later_in_the_table_counts_unless_a_tie_break_says_otherwise() -> None:
     right = readings(("A", 5, 6, 1.0), ("A", 5, 6, 2.0)).append_column("batch", pa.array(["b2", "b1"]))
     assert celsius(moments(("A", 7)), right) == [2.0]
+    assert celsius(moments(("A", 7)), right, tie_break="batch") == [1.0]
+
+
+def test_a_row_without_tie_break_loses_to_one_that_has_it() -> None:
+    right = readings(("A", 5, 6, 1.0), ("A", 5, 6, 2.0)).append_column("batch", pa.array(["b1", None]))
     assert celsius(moments(("A", 7)), right, tie_break="batch") == [1.0]
 
 
@@ -611,6 +620,41 @@ def test_a_wrong_cell_says_where_its_value_is_from() -> None:
     assert offences.column("as_of").to_pylist() == [at(25)] * 5 + [at(99)]
 
 
+def test_of_rows_received_together_the_audit_takes_the_newest_whatever_their_order() -> None:
+    together = [("A", (7 * n) % 40, 50, float((7 * n) % 40)) for n in range(40)]
+    right = readings(*together)
+    assert reasons(moments(("A", 50)).append_column("celsius", pa.array([39.0])), right) == {}
+    assert reasons(moments(("A", 50)).append_column("celsius", pa.array([38.0])), right) == {"superseded": 1}
+
+
+def test_a_null_instead_of_a_known_value_is_missing_whatever_nulls_the_history_has() -> None:
+    right = readings(("A", 0, 0, None), ("A", 5, 5, 1.0), ("A", 20, 20, None))
+    frame = moments(("A", 10)).append_column("celsius", pa.array([None], pa.float64()))
+    (offence,) = audit_lookahead(frame, right, **HOW).to_pylist()
+    assert (offence["reason"], offence["event_time"], offence["received_time"]) == (
+        "value_missing",
+        None,
+        None,
+    )
+    claimed = {"celsius_event_time": at(20), "celsius_received_time": at(20)}
+    for name, time in claimed.items():
+        frame = frame.append_column(name, pa.array([time], TIME))
+    assert reasons(frame, right, source_times=True) == {"event_after_as_of": 1}
+
+
+def test_a_value_that_was_received_twice_counts_from_the_first_time() -> None:
+    right = readings(("A", 0, 30, 1.0), ("A", 0, 1, 1.0), ("A", 10, 11, 2.0))
+    frame = moments(("A", 20)).append_column("celsius", pa.array([1.0]))
+    assert reasons(frame, right) == {"superseded": 1}
+
+
+def test_of_two_sources_equally_near_the_later_is_reported() -> None:
+    right = readings(("A", 0, 0, 1.0), ("A", 5, 5, 2.0), ("A", 20, 20, 1.0))
+    frame = moments(("A", 10), ("A", 9)).append_column("celsius", pa.array([1.0, 1.0]))
+    offences = audit_lookahead(frame, right, **HOW)
+    assert offences.column("reason").to_pylist() == ["event_after_as_of", "superseded"]
+
+
 def test_an_event_at_the_very_moment_is_caught_where_exact_matches_are_not_allowed() -> None:
     frame = moments(("A", 1)).append_column("celsius", pa.array([1.0]))
     assert reasons(frame, A, allow_exact_matches=False) == {"event_after_as_of": 1}
@@ -652,3 +696,13 @@ def test_a_column_that_cannot_be_compared_is_an_error_and_no_pass() -> None:
         audit_lookahead(moments(("A", 5)), A, **HOW)
     with pytest.raises(QueryError, match="at least one"):
         audit_lookahead(frame, A, by="station", columns=[])
+
+
+def test_the_example_of_the_readme_runs() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    section = readme.partition("## Point-in-time joins")[2]
+    code = section.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102
+    assert names["training"].column("iv").to_pylist() == [0.13, 0.13, 0.15]
+    assert names["offences"].num_rows == 0
