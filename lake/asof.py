@@ -27,7 +27,6 @@ from lake.point_in_time import (
     as_table,
     check_same_types,
     column_of,
-    first_visible,
     history,
     microseconds,
     questions,
@@ -121,7 +120,7 @@ class _Search:
         newness = np.empty_like(self._by_newness)
         newness[self._by_newness] = np.arange(len(newness))
 
-        visible = first_visible(known.event_time, received, terms)
+        visible = _first_visible(known.event_time, received, terms)
         asking = np.repeat([False, True], [len(known.rows), len(asks.rows)])
         moments = np.concatenate([visible, asks.as_of])
         # At the same moment a row is visible before it is asked for.
@@ -175,6 +174,14 @@ def _by_newness(known: History, key: Int64s, received: Int64s | None) -> Int64s:
         ranks = pl.Series(known.tie_break).rank("dense").fill_null(0)
         order.insert(0, ranks.to_numpy().astype(np.int64))
     return np.lexsort(order)
+
+
+def _first_visible(event_time: Int64s, received_time: Int64s | None, terms: Terms) -> Int64s:
+    """The earliest moment at which each row is visible, in microseconds since 1970 UTC."""
+    happened = event_time if terms.allow_exact_matches else event_time + 1
+    if not terms.hide_unreceived or received_time is None:
+        return happened
+    return np.maximum(happened, received_time)
 
 
 def _key_codes(asks: pa.Table, known: pa.Table) -> tuple[Int64s, Int64s]:

@@ -188,6 +188,8 @@ class _Audit:
 
     def _cells(self, column: AsOfColumn, *, source_times: bool) -> _Cells:
         value = _without_nan(column_of(self._frame, column.output, "frame"))
+        if pa.types.is_null(value.type):  # what some libraries make of a column without any value
+            value = value.cast(column_of(self._right, column.name, "right table").type)
         known = self._known(column)
         same = _same(value, self._in_type_of_frame(column, value).take(known))
         claimed = []
@@ -285,6 +287,8 @@ def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _same(one: pa.ChunkedArray | pa.Array, other: pa.ChunkedArray | pa.Array) -> Bools:
     """Which values are equal, null equal to null."""
+    if pa.types.is_null(one.type):
+        return np.ones(len(one), np.bool_)
     try:
         equal = pc.fill_null(pc.equal(one, other), False)
     except pa.ArrowNotImplementedError as error:

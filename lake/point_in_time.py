@@ -7,6 +7,7 @@ tie-break; of those, the later row of the table. An older event that arrives lat
 
 Null is not a value to match: a null key, a null `as_of`, a null event time and, where what was not received
 is hidden, a null received time match nothing. Where it is not hidden, a null received time loses ties.
+NaN is a value as any other.
 """
 
 from __future__ import annotations
@@ -268,14 +269,6 @@ def check_same_types(left: pa.Table, right: pa.Table, by: Sequence[str]) -> None
         one, other = left.schema.field(position).type, right.schema.field(position).type
         if one != other:
             raise QueryError(f"the key {name!r} is {one} on the left and {other} on the right: cast one")
-
-
-def first_visible(event_time: Int64s, received_time: Int64s | None, terms: Terms) -> Int64s:
-    """The earliest moment at which each row is visible, in microseconds since 1970 UTC."""
-    happened = event_time if terms.allow_exact_matches else event_time + 1
-    if not terms.hide_unreceived or received_time is None:
-        return happened
-    return np.maximum(happened, received_time)
 
 
 def _complete(columns: Sequence[pa.Array | pa.ChunkedArray], rows: int) -> Bools:

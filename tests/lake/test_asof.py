@@ -688,6 +688,12 @@ def test_the_audit_compares_in_the_type_of_the_frame_and_takes_nan_for_null() ->
     assert reasons(frame, right, columns=["celsius", "samples"]) == {}
 
 
+def test_a_column_without_any_value_is_audited_too() -> None:
+    frame = moments(("A", 5), ("B", 5)).append_column("celsius", pa.nulls(2))
+    assert reasons(frame, A) == {"value_missing": 1}
+    assert reasons(frame, A.set_column(3, "celsius", pa.nulls(1))) == {}
+
+
 def test_a_column_that_cannot_be_compared_is_an_error_and_no_pass() -> None:
     frame = moments(("A", 5)).append_column("celsius", pa.array([[1.0]]))
     with pytest.raises(QueryError, match="celsius"):
