@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from deltalake import DeltaTable
 from sqlalchemy import Engine
 
 from catalog.batches import sync
@@ -135,7 +136,7 @@ class Committer:
         """Commit one micro-batch of a table; False if nothing was waiting when the flush began."""
         started, cpu = time.perf_counter(), time.process_time()
         path, contract = self._paths[table], CONTRACTS[table]
-        handle = open_table(path)
+        handle = self._open(path)
         committed = handle.transaction_version(self._spool.stream)
         oldest = self._spool.oldest(table)
         if committed is not None and oldest is not None and oldest <= committed:
@@ -188,6 +189,14 @@ class Committer:
             },
         )  # fmt: skip
         return True
+
+    def _open(self, path: Path) -> DeltaTable:
+        """A fresh handle; a log that was damaged while we ran is mended first."""
+        try:
+            return open_table(path)
+        except DamagedTableError:
+            recover_log(self.lake, path)
+            return open_table(path)
 
     def _mirror(self, result: FlushResult) -> None:
         """Follow the Delta logs into the catalog; the log has it all, so a failure only delays."""

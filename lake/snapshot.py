@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from lake.commit_log import version_at
+from lake.commit_log import commit_file, version_at
 from lake.errors import DamagedTableError
 from lake.table import local_file, open_table
 
@@ -86,6 +86,7 @@ def read_snapshot(table_path: Path, at: int | datetime | None = None) -> Snapsho
     """
     version = version_at(table_path, at) if isinstance(at, datetime) else at
     handle = open_table(table_path, version)
+    _refuse_empty_commit(table_path, handle.version())
     features = set(handle.protocol().reader_features or ())
     if misread := features & {"deletionVectors", "columnMapping"}:
         raise DamagedTableError(
@@ -157,6 +158,23 @@ def literal(text: str) -> str:
 def _not_a_pattern(path: str) -> str:
     """A path in which DuckDB's file patterns match only themselves."""
     return re.sub(r"[*?\[]", r"[\g<0>]", path)
+
+
+def _refuse_empty_commit(table_path: Path, version: int) -> None:
+    """Refuse a version whose commit is empty: deltalake takes it for one that brought no rows.
+
+    Raises:
+        DamagedTableError: It is.
+    """
+    try:
+        empty = commit_file(table_path, version).stat().st_size == 0
+    except FileNotFoundError:
+        return
+    if empty:
+        raise DamagedTableError(
+            f"commit {version} of {table_path.name} is empty, after a power cut perhaps: rows are missing; "
+            "start the writer, or run 'strikelake lake doctor --repair'"
+        )
 
 
 def _refuse_hive_names_above(table_path: Path, schema: pa.Schema) -> None:

@@ -11,6 +11,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from deltalake.exceptions import TableNotFoundError as DeltaTableNotFoundError
 
+from lake.commit_log import read_actions
 from lake.durability import fsync_directory, fsync_file
 from lake.errors import DamagedTableError, SettingsError, TableNotFoundError, VersionNotFoundError
 
@@ -106,7 +107,11 @@ class Lake:
         """
         area = self.raw_stream if spec.area == "raw_stream" else self.root / spec.area
         path = area / spec.name
-        if (path / _LOG).is_dir() and any((path / _LOG).glob("*.json")):
+        commits = list((path / _LOG).glob("*.json"))
+        if len(commits) == 1 and _says_nothing(commits[0]):
+            # A power cut while the table was being made: there is nothing in it yet.
+            commits.pop().unlink(missing_ok=True)
+        if commits:
             return path
         if unquote(str(path)) != str(path):
             raise SettingsError(f"root: deltalake takes the '%' of {path} for an escape; use another folder")
@@ -132,6 +137,16 @@ class Lake:
         for folder in (path / _LOG, path, area, area.parent):
             fsync_directory(folder)
         return path
+
+
+def _says_nothing(commit: Path) -> bool:
+    try:
+        read_actions(commit)
+    except ValueError:
+        return True
+    except FileNotFoundError:
+        pass  # another process makes the table
+    return False
 
 
 def open_table(path: Path, version: int | None = None) -> DeltaTable:
