@@ -15,7 +15,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Listener
@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
+from ingest.committer import Committer
 from ingest.tap import StreamTap
 from lake.settings import Settings
 
@@ -39,7 +40,7 @@ LEGS = 3
 EXPIRY = "2026-12-29"
 
 
-class WriterDied(Exception):
+class WriterDiedError(Exception):
     """The writer hung up instead of answering."""
 
 
@@ -51,7 +52,7 @@ class Zygote:
     """Starts writers: by fork where there is one, else each as a new Python."""
 
     def __init__(self, *, preload: Path | None = None) -> None:
-        self._environment = dict(os.environ)
+        self._environment = dict(os.environ, PYTHONPATH=str(HERE.parents[1]))
         if preload is not None:
             self._environment["LD_PRELOAD"] = str(preload)
         self._process: subprocess.Popen[str] | None = None
@@ -61,7 +62,7 @@ class Zygote:
         """Process id of a new writer, which will connect to the address."""
         if not hasattr(os, "fork"):
             command = [sys.executable, str(HERE / "writer.py"), address, key, str(log)]
-            one = subprocess.Popen(command, env=self._environment, cwd=HERE.parents[1])
+            one = subprocess.Popen(command, env=self._environment)
             self._spawned[one.pid] = one
             return one.pid
         pid = self._ask({"start": [address, key, str(log)]})
@@ -116,7 +117,7 @@ class Writer:
         """Run a command and answer with what it returned.
 
         Raises:
-            WriterDied: The process ended meanwhile; its exit code is in `code`.
+            WriterDiedError: The process ended meanwhile; its exit code is in `code`.
             WriterError: The command raised.
         """
         assert self._connection is not None
@@ -128,7 +129,7 @@ class Writer:
             outcome, value = self._connection.recv()
         except (EOFError, ConnectionError) as error:
             self.end()
-            raise WriterDied(f"exit code {self.code}; its log:\n{self.log_text()}") from error
+            raise WriterDiedError(f"exit code {self.code}; its log:\n{self.log_text()}") from error
         if outcome != "done":
             raise WriterError(f"{outcome}: {value}")
         return value
@@ -199,12 +200,20 @@ class Case:
             self.acknowledged.append(self.offered - 1)
 
     def finish(self) -> None:
-        """The next start of the real writer, in this process: it takes one more update, and all goes well."""
-        tap = StreamTap(Settings(**self.settings()))
-        tap.offer(**self.next_update())
-        assert tap.flush(PATIENCE_S)
-        assert tap.close(PATIENCE_S)
-        self.acknowledged.append(self.offered - 1)
+        """The next start of the real tap and committer, in this process; one more update comes in."""
+        tap = StreamTap(Settings(**self.settings(committer="process")))
+        committer = None
+        try:
+            committer = Committer(Settings(**self.settings()))
+            committer.flush()
+            tap.offer(**self.next_update())
+            assert tap.flush(PATIENCE_S)
+            committer.flush()
+            self.acknowledged.append(self.offered - 1)
+        finally:
+            tap.close(PATIENCE_S)
+            if committer is not None:
+                committer.close()
 
     def check(self, sure: Iterable[int] | None = None, *, possible: int | None = None) -> None:
         """Every acknowledged row exactly once, no row twice, all books balanced.
@@ -305,8 +314,8 @@ def check_catalog(root: Path) -> None:
 class Workshop:
     """Cases in a temporary folder, and writers that are surely gone at the end of a test."""
 
-    def __init__(self, folder: Path, zygote: Zygote, shim: Zygote | None) -> None:
-        self._folder, self._zygote, self._shim = folder.resolve(), zygote, shim
+    def __init__(self, folder: Path, zygote: Zygote, *, watched: bool = False) -> None:
+        self._folder, self._zygote, self._watched = folder.resolve(), zygote, watched
         self._writers: list[Writer] = []
         self._cases = 0
 
@@ -318,17 +327,32 @@ class Workshop:
 
     def writer(self, case: Case) -> Writer:
         log = self._folder / f"writer-{len(self._writers)}.log"
-        one = Writer(self._shim or self._zygote, log)
+        one = Writer(self._zygote, log)
         self._writers.append(one)
-        if self._shim is not None:
+        if self._watched:
             one("watch", str(case.folder))
         return one
 
-    def close(self) -> None:
+    def __enter__(self) -> Workshop:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
         for writer in self._writers:
             if writer.code is None:
                 writer.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def capture(case: Case, tap: Writer, committer: Writer | None = None) -> None:
+    """Open, offer and commit again and again, until a writer dies; without a committer the tap commits."""
+    tap("open_tap", **case.settings(committer="thread" if committer is None else "process"))
+    if committer is not None:
+        committer("open_committer", **case.settings())
+    for _ in range(8):
+        case.offer(tap, 2)
+        if committer is None:
+            tap("flush")
+        else:
+            committer("commit")
 
 
 @pytest.fixture(scope="session")
@@ -340,16 +364,14 @@ def zygote() -> Iterator[Zygote]:
 
 @pytest.fixture
 def workshop(tmp_path: Path, zygote: Zygote) -> Iterator[Workshop]:
-    one = Workshop(tmp_path, zygote, None)
-    yield one
-    one.close()
+    with Workshop(tmp_path, zygote) as one:
+        yield one
 
 
 @pytest.fixture(scope="session")
 def shim_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`disk_shim.c`, compiled; where that cannot be, tests are skipped, but never in CI."""
-    compiler = shutil.which("cc")
-    why = "" if compiler else "there is no C compiler (cc)"
+    why = "" if shutil.which("cc") else "there is no C compiler (cc)"
     if sys.platform != "linux":
         why = "LD_PRELOAD and /proc are Linux's"
     if why:
@@ -363,15 +385,15 @@ def shim_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shim_zygote(shim_library: Path) -> Iterator[Zygote]:
-    one = Zygote(preload=shim_library)
-    yield one
-    one.close()
+def shim_workshops(shim_library: Path) -> Iterator[Callable[[Path], Workshop]]:
+    """Makes workshops whose writers run under the disk shim."""
+    zygote = Zygote(preload=shim_library)
+    yield lambda folder: Workshop(folder, zygote, watched=True)
+    zygote.close()
 
 
 @pytest.fixture
-def faulty(tmp_path: Path, shim_zygote: Zygote) -> Iterator[Workshop]:
+def faulty(tmp_path: Path, shim_workshops: Callable[[Path], Workshop]) -> Iterator[Workshop]:
     """A workshop whose writers run under the disk shim."""
-    one = Workshop(tmp_path, shim_zygote, shim_zygote)
-    yield one
-    one.close()
+    with shim_workshops(tmp_path) as one:
+        yield one

@@ -6,9 +6,10 @@ from itertools import product
 from typing import Any
 
 import pytest
-from tests.durability.conftest import KILLED, WriterDied
 
-# Where writers die (see BOUNDARIES in writer.py), and at which passage: the first one's, then the next one's.
+from tests.durability.conftest import KILLED, WriterDiedError, capture
+
+# Where writers die (see BOUNDARIES in writer.py), and at which passage: the first one's and the next one's.
 TAP_STEPS = {
     "spool opened": (1,),
     "drained": (1, 3),
@@ -52,7 +53,7 @@ MATRIX = [
 def test_a_writer_killed_at_a_step_loses_and_doubles_nothing(
     workshop: Any, boundary: str, committer: str, content: str
 ) -> None:
-    """Killed, restarted, killed at the same step again, then finished: the boundary must really be reached."""
+    """Killed, restarted, killed at the same step again, then finished; each must really have died there."""
     case = workshop.case(**CONTENTS[content])
     for occurrence in TAP_STEPS.get(boundary) or COMMIT_STEPS[boundary]:
         marker = case.folder / "marker"
@@ -60,23 +61,19 @@ def test_a_writer_killed_at_a_step_loses_and_doubles_nothing(
         dying("checkpoint_every", 2)
         dying("die_at", boundary, occurrence, str(marker))
         if committer == "thread":
-            with pytest.raises(WriterDied):
-                dying("open_tap", **case.settings())
-                capture(case, dying, dying, "flush")
+            with pytest.raises(WriterDiedError):
+                capture(case, dying)
         elif boundary in TAP_STEPS:
             living = workshop.writer(case)
-            living("open_committer", **case.settings())
-            with pytest.raises(WriterDied):
-                dying("open_tap", **case.settings(committer="process"))
-                capture(case, dying, living, "commit")
-            living("commit")
+            with pytest.raises(WriterDiedError):
+                capture(case, dying, living)
+            if boundary != "spool opened":  # then the other has not opened anything yet
+                living("commit")
             living.kill()
         else:
             living = workshop.writer(case)
-            living("open_tap", **case.settings(committer="process"))
-            with pytest.raises(WriterDied):
-                dying("open_committer", **case.settings())
-                capture(case, living, dying, "commit")
+            with pytest.raises(WriterDiedError):
+                capture(case, living, dying)
             case.offer(living, 2)
             living.kill()
         assert dying.code == KILLED, dying.log_text()
@@ -84,10 +81,3 @@ def test_a_writer_killed_at_a_step_loses_and_doubles_nothing(
         marker.unlink()
     case.finish()
     case.check()
-
-
-def capture(case: Any, tap: Any, committer: Any, commit: str) -> None:
-    """Offer and commit until a writer dies."""
-    for _ in range(8):
-        case.offer(tap, 2)
-        committer(commit)
