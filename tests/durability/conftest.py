@@ -91,7 +91,6 @@ class Zygote:
             self._process = subprocess.Popen(
                 [sys.executable, str(HERE / "writer.py"), "--zygote"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._environment,
-                cwd=HERE.parents[1],
             )  # fmt: skip
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -38,7 +38,7 @@ static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 
 /* Called by the process itself, over ctypes. */
 
-void shim_watch(const char *folder) { snprintf(watched, sizeof watched, "%s/", folder); }
+void shim_watch(const char *folder) { snprintf(watched, sizeof watched, "%s", folder); }
 
 int shim_journal(const char *path) {
     journal = (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -70,7 +70,8 @@ int shim_heal(void) {
 /* What follows is within the lock. */
 
 static int is_watched(const char *path) {
-    return watched[0] && strncmp(path, watched, strlen(watched)) == 0;
+    size_t length = strlen(watched);
+    return length && strncmp(path, watched, length) == 0 && (path[length] == '/' || !path[length]);
 }
 
 static int fault(int kind, const char *path) {
