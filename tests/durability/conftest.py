@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -162,6 +164,14 @@ class Writer:
         assert self.code is not None
         return self.code
 
+    def wait_for_log(self, pattern: str) -> None:
+        """Until a line says it."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not re.search(pattern, self.log_text()):
+            if time.monotonic() > deadline:
+                pytest.fail(f"the log never said {pattern!r}:\n{self.log_text()}")
+            time.sleep(0.01)
+
     def log_text(self) -> str:
         return self.log.read_text(encoding="utf-8") if self.log.exists() else ""
 
@@ -174,6 +184,7 @@ class Case:
     features: bool = False
     rejects: bool = False
     app_id: str = "live"
+    day: str | None = "2026-11-20"
     offered: int = 0
     acknowledged: list[int] = field(default_factory=list)
 
@@ -190,7 +201,7 @@ class Case:
         """Arguments of `StreamTap.offer`; rows of different updates differ, exchanges take turns."""
         number = self.offered
         self.offered += 1
-        return update(number, features=self.features, rejects=self.rejects)
+        return update(number, self.day, features=self.features, rejects=self.rejects)
 
     def offer(self, writer: Writer, updates: int = 1) -> None:
         """Offer one by one; what the writer acknowledged is noted before the next."""
@@ -239,13 +250,15 @@ class Case:
         check_catalog(self.root)
 
 
-def update(number: int, *, features: bool = False, rejects: bool = False) -> dict[str, Any]:
+def update(
+    number: int, day: str | None = "2026-11-20", *, features: bool = False, rejects: bool = False
+) -> dict[str, Any]:
     exchange, symbol = (("NSE", "NIFTY"), ("BSE", "SENSEX"))[number % 2]
     legs = [{"strike": float(100 * number + leg + 1), "ltp": 1.5, "oi": 75} for leg in range(LEGS)]
     if rejects:
         legs.append({"strike": -1.0 - number, "ltp": 1.5})
     given = {"exchange": exchange, "symbol": symbol, "calls": legs, "puts": [], "expiry": EXPIRY,
-             "event_time": "2026-11-20T10:00:00+05:30"}  # fmt: skip
+             "event_time": day and f"{day}T10:00:00+05:30"}  # fmt: skip
     if features:
         # A new column now and then, so that commits of columns are among those that are cut off.
         given["features"] = {"number": float(number), f"feature_{number // 4}": 1.0}

@@ -3,9 +3,9 @@
  * Only calls on paths under the watched folder are looked at. A rule lets calls of some kinds on paths of a
  * pattern fail with an errno. The journal has every call that changed a file or a name, and every sync, in the
  * order in which they happened and with the bytes written, so that the state of the disk after a power cut
- * at any moment can be worked out afterwards (see power_cut.py).
+ * at any moment can be worked out afterwards (see power_cut.py). The clock can be set back as well.
  *
- * Calls made by raw syscall() are not seen; test_disk_shim.py proves that there are none.
+ * Calls made by raw syscall() would not be seen; test_power_cut.py shows that there are none.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -21,7 +21,9 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { CREATE = 1, WRITE = 2, TRUNCATE = 4, SYNC = 8, LINK = 16, RENAME = 32, UNLINK = 64, MKDIR = 128,
@@ -36,7 +38,11 @@ static int journal = -1;
 /* Recursive: a wrapper may call another one's function, e.g. open64 within open. */
 static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 
+static _Atomic long clock_behind;
+
 /* Called by the process itself, over ctypes. */
+
+void shim_set_clock_back(long seconds) { clock_behind = seconds; }
 
 void shim_watch(const char *folder) { snprintf(watched, sizeof watched, "%s", folder); }
 
@@ -268,6 +274,21 @@ CUTTER(ftruncate64, off64_t)
     }
 SYNCER(fsync)
 SYNCER(fdatasync)
+
+/* The time of day: Python, Rust and SQLite all ask the C library */
+
+int clock_gettime(clockid_t clock, struct timespec *moment) {
+    REAL(clock_gettime);
+    int result = real(clock, moment);
+    if (!result && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) moment->tv_sec -= clock_behind;
+    return result;
+}
+int gettimeofday(struct timeval *restrict moment, void *restrict zone) {
+    REAL(gettimeofday);
+    int result = real(moment, zone);
+    if (!result) moment->tv_sec -= clock_behind;
+    return result;
+}
 
 /* Names */
 

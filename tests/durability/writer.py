@@ -131,12 +131,21 @@ class Writer:
         for module in ("lake.append", "lake.table"):
             vars(importlib.import_module(module))["CHECKPOINT_INTERVAL"] = commits
 
-    def set_clock_back(self, seconds: float) -> None:
-        """From now on time goes on from an earlier moment; the clock of deltalake's own code stays."""
-        now, now_ns = time.time, time.time_ns
-        time.time = lambda: now() - seconds
-        time.time_ns = lambda: now_ns() - int(seconds * 1e9)
-        importlib.import_module("ingest.tap").__dict__["_now_ns"] = time.time_ns
+    def set_clock_back(self, seconds: int) -> None:
+        """From now on it is earlier, for everything in this process."""
+        assert self.shim is not None
+        self.shim.shim_set_clock_back(ctypes.c_long(seconds))
+
+    def wait_for_the_catalog(self, seconds: float) -> None:
+        """How long a locked catalog is waited for; so that a test need not wait as long as the app."""
+        database: Any = importlib.import_module("catalog.database")
+        create_engine = database.create_engine
+        database.create_engine = lambda url, connect_args: create_engine(
+            url, connect_args=dict(connect_args, timeout=seconds)
+        )
+
+    def limit_micro_batches(self, rows: int) -> None:
+        vars(importlib.import_module("ingest.committer"))["MICRO_BATCH_ROWS"] = rows
 
     def open_tap(self, **settings: Any) -> None:
         from ingest.tap import StreamTap
