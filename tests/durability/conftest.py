@@ -15,6 +15,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -365,6 +366,20 @@ def capture(case: Case, tap: Writer, committer: Writer | None = None) -> None:
             tap("flush")
         else:
             committer("commit")
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """In memory where that can be: thousands of syncs take minutes on a busy disk, and prove nothing here.
+
+    A killed process leaves its files to the system all the same, and power cuts are worked out on paper.
+    """
+    memory = Path("/dev/shm")  # noqa: S108 - a private folder is made in it
+    if not os.access(memory, os.W_OK) or shutil.disk_usage(memory).free < 50_000_000:
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="strikelake-", dir=memory, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

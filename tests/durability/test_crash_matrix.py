@@ -39,11 +39,10 @@ CONTENTS = {
     "two tables": {"features": True},
     "with rejects": {"features": True, "rejects": True},
 }
-
-
+STEPS = TAP_STEPS | COMMIT_STEPS
 MATRIX = [
     (boundary, committer, content)
-    for boundary, committer, content in product([*TAP_STEPS, *COMMIT_STEPS], ["thread", "process"], CONTENTS)
+    for boundary, committer, content in product(STEPS, ["thread", "process"], CONTENTS)
     # A table of fixed columns never gets any.
     if (boundary, content) != ("columns added", "one table")
 ]
@@ -53,9 +52,11 @@ MATRIX = [
 def test_a_writer_killed_at_a_step_loses_and_doubles_nothing(
     workshop: Any, boundary: str, committer: str, content: str
 ) -> None:
-    """Killed, restarted, killed at the same step again, then finished; each must really have died there."""
+    """Killed, restarted, with rejects killed once more, then finished; each must really have died there."""
     case = workshop.case(**CONTENTS[content])
-    for occurrence in TAP_STEPS.get(boundary) or COMMIT_STEPS[boundary]:
+    first, *second = STEPS[boundary]
+    kills = {"one table": [first], "two tables": second or [first], "with rejects": [first, *second]}
+    for occurrence in kills[content]:
         marker = case.folder / "marker"
         dying = workshop.writer(case)
         dying("checkpoint_every", 2)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import inspect
 import io
@@ -257,6 +258,7 @@ def serve(address: str, key: str, log: str) -> None:
 def zygote() -> None:
     """Fork a writer for each order to start one; answer orders to wait with an exit code, or null."""
     import_everything()
+    gc.freeze()  # a collection in a child would copy every page it shares
     for line in sys.stdin:
         order = json.loads(line)
         answer: int | None = None
