@@ -14,7 +14,7 @@ import pytest
 from tests.durability.conftest import Case, WriterDiedError, capture
 from tests.durability.power_cut import CUTS, LINK, RENAME, WRITE, Call, Cut, Disk, put_back, read_journal
 
-MOMENTS = int(os.environ.get("STRIKELAKE_POWER_CUTS", "8"))
+MOMENTS = int(os.environ.get("STRIKELAKE_POWER_CUTS", "6"))
 """Moments of each way to lose things; a thousand and a half is all there are, and takes half an hour."""
 
 ACKNOWLEDGED = "acknowledged"

@@ -141,8 +141,8 @@ class Writer:
         """How long a locked catalog is waited for; so that a test need not wait as long as the app."""
         database: Any = importlib.import_module("catalog.database")
         create_engine = database.create_engine
-        database.create_engine = lambda url, connect_args: create_engine(
-            url, connect_args=dict(connect_args, timeout=seconds)
+        database.create_engine = lambda url, connect_args, **given: create_engine(
+            url, connect_args=dict(connect_args, timeout=seconds), **given
         )
 
     def limit_micro_batches(self, rows: int) -> None:
