@@ -28,7 +28,7 @@ from lake.commit_log import METADATA_KEY, Commit, commits_after, read_commit, ti
 from lake.data_file import NOT_CONTENT, DataFile, file_record, partition_of, write_data_file
 from lake.digest import ContentDigest
 from lake.durability import fsync_directory
-from lake.errors import CommitConflictError, DamagedTableError
+from lake.errors import CommitConflictError, DamagedTableError, one_line
 from lake.log_archive import archived_commits
 from lake.snapshot import plain_schema, quote, select_files
 from lake.table import TableSpec, open_table
@@ -233,9 +233,9 @@ def _commit(
             ),
         )
     except CommitFailedError as error:
-        raise CommitConflictError(f"{spec.name}: not compacted: {error}") from error
+        raise CommitConflictError(f"{spec.name}: not compacted: {one_line(error)}") from error
     except DeltaError as error:
-        raise DamagedTableError(f"{spec.name}: not compacted: {error}") from error
+        raise DamagedTableError(f"{spec.name}: not compacted: {one_line(error)}") from error
 
 
 def _landed(table_path: Path, base: int, file: DataFile) -> int:

@@ -15,7 +15,7 @@ from deltalake.transaction import RemoveAction
 from lake.append import sync_log, write_log_checkpoint
 from lake.commit_log import METADATA_KEY
 from lake.compaction import ActiveFile, active_files
-from lake.errors import CommitConflictError, DamagedTableError
+from lake.errors import CommitConflictError, DamagedTableError, one_line
 from lake.maintenance import delete_data_file, keep_append_only, maintenance_lock
 from lake.snapshot import plain_schema
 from lake.table import open_table
@@ -79,9 +79,9 @@ def drop_partitions(table_path: Path, doomed: Callable[[Mapping[str, str]], bool
             open_table(table_path).alter.set_table_properties({"delta.appendOnly": "false"})
             _commit(table_path, files)
         except CommitFailedError as error:
-            raise CommitConflictError(f"{table_path.name}: not dropped: {error}") from error
+            raise CommitConflictError(f"{table_path.name}: not dropped: {one_line(error)}") from error
         except DeltaError as error:
-            raise DamagedTableError(f"{table_path.name}: not dropped: {error}") from error
+            raise DamagedTableError(f"{table_path.name}: not dropped: {one_line(error)}") from error
         finally:
             keep_append_only(table_path)
         write_log_checkpoint(table_path)

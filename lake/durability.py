@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import uuid
 from pathlib import Path
 
 
@@ -33,6 +34,41 @@ def fsync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it; their names are on the disk when it returns.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    made = []
+    folder = path
+    while not folder.exists():
+        made.append(folder)
+        folder = folder.parent
+    path.mkdir(parents=True, exist_ok=True)
+    for one in made:
+        fsync_directory(one.parent)
+
+
+def rewrite_durably(path: Path) -> None:
+    """Write the content of a file once more, and return when it is on the disk under its name.
+
+    Where an fsync has failed, another one proves nothing: Linux forgets the pages it could not write.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        OSError: The disk is full or failed; the file is as it was.
+    """
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    write_durably(draft, path.read_bytes())
+    try:
+        os.replace(draft, path)  # noqa: PTH105 - the file is there, and is meant to be replaced
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    fsync_directory(path.parent)
 
 
 def write_durably(path: Path, data: bytes | memoryview) -> None:

@@ -28,7 +28,7 @@ from lake.append import sync_log
 from lake.commit_log import METADATA_KEY, commit_file, read_actions, time_of_ms, versions
 from lake.data_file import restored_file
 from lake.durability import fsync_directory, fsync_file, write_durably
-from lake.errors import CommitConflictError, DamagedTableError
+from lake.errors import CommitConflictError, DamagedTableError, one_line
 from lake.log_archive import FOLDER, archived_through
 from lake.orphans import Orphan, Verdict, find_orphans
 from lake.snapshot import plain_schema
@@ -202,9 +202,9 @@ def commit_lost(lake: Lake, table_path: Path, lost: Sequence[Orphan]) -> list[in
                 ),
             )
         except CommitFailedError as error:
-            raise CommitConflictError(f"{table_path.name}: not restored: {error}") from error
+            raise CommitConflictError(f"{table_path.name}: not restored: {one_line(error)}") from error
         except DeltaError as error:
-            raise DamagedTableError(f"{table_path.name}: not restored: {error}") from error
+            raise DamagedTableError(f"{table_path.name}: not restored: {one_line(error)}") from error
         made.append(open_table(table_path).version())
         sync_log(table_path, after=None, through=made[-1])
     return made

@@ -12,8 +12,14 @@ from deltalake.exceptions import DeltaError
 from deltalake.exceptions import TableNotFoundError as DeltaTableNotFoundError
 
 from lake.commit_log import read_actions
-from lake.durability import fsync_directory, fsync_file
-from lake.errors import DamagedTableError, SettingsError, TableNotFoundError, VersionNotFoundError
+from lake.durability import fsync_directory, fsync_file, make_folder
+from lake.errors import (
+    DamagedTableError,
+    SettingsError,
+    TableNotFoundError,
+    VersionNotFoundError,
+    one_line,
+)
 
 CHECKPOINT_INTERVAL = 100
 """Commits between two log checkpoints; opening a table reads at most that many commit files."""
@@ -115,7 +121,7 @@ class Lake:
             return path
         if unquote(str(path)) != str(path):
             raise SettingsError(f"root: deltalake takes the '%' of {path} for an escape; use another folder")
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         try:
             DeltaTable.create(
                 str(path),
@@ -132,9 +138,11 @@ class Lake:
         except (DeltaError, OSError) as error:
             if (path / _LOG / f"{0:020d}.json").exists():
                 return path  # another process was faster
-            raise DamagedTableError(f"cannot create table {spec.name} in {path}: {error}") from error
+            raise DamagedTableError(
+                f"cannot create table {spec.name} in {path}: {one_line(error)}"
+            ) from error
         fsync_file(path / _LOG / f"{0:020d}.json")
-        for folder in (path / _LOG, path, area, area.parent):
+        for folder in (path / _LOG, path):
             fsync_directory(folder)
         return path
 
@@ -163,8 +171,7 @@ def open_table(path: Path, version: int | None = None) -> DeltaTable:
         raise TableNotFoundError(f"no Delta table in {path}") from error
     # OverflowError: a version below 0 or beyond 64 bits.
     except (DeltaError, OSError, OverflowError) as error:
-        # deltalake appends a backtrace to some messages.
-        why = str(error).partition("\n")[0]
+        why = one_line(error)
         if version is not None:
             newest = open_table(path).version()
             if version > newest or version < 0:
