@@ -36,20 +36,25 @@ def fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it; their names are on the disk when it returns.
+def sync_names(folder: Path, *, up_to: Path) -> None:
+    """Return when the names of a folder and of those above it are on the disk, and the names within it.
+
+    Whoever made them may have died before syncing them, so this is for the start of every writer.
+
+    Args:
+        folder: The lowest folder.
+        up_to: The highest folder whose own name is to be synced; nothing above its parent is touched.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: A folder is gone, or the disk failed.
     """
-    made = []
-    folder = path
-    while not folder.exists():
-        made.append(folder)
-        folder = folder.parent
-    path.mkdir(parents=True, exist_ok=True)
-    for one in made:
-        fsync_directory(one.parent)
+    top = up_to.resolve().parent
+    current = folder.resolve()
+    while True:
+        fsync_directory(current)
+        if current in {top, current.parent}:
+            return
+        current = current.parent
 
 
 def rewrite_durably(path: Path) -> None:

@@ -129,16 +129,23 @@ def recover_log(lake: Lake, table_path: Path, *, whole: bool = False) -> list[Lo
         OSError: The disk is full or failed.
     """
     damages = log_damage(table_path, since_checkpoint=not whole)
-    if not damages:
-        _mend_hint(table_path)
-        return []
+    if damages:
+        _mend(lake, table_path, damages)
+    _mend_hint(table_path)
+    # Who wrote it may have died before syncing it; from now on it is built upon.
+    sync_log(table_path, after=None, through=max(versions(table_path), default=-1))
+    lake.sync_names(table_path)
+    return damages
+
+
+def _mend(lake: Lake, table_path: Path, damages: Sequence[LogDamage]) -> None:
     if any(d.version == 0 and d.kind != "torn_checkpoint" for d in damages):
         raise DamagedTableError(f"version 0 of {table_path.name}, which says what the table is, is damaged")
     for damage in damages:
         if damage.kind == "torn_checkpoint":
             _set_aside(table_path, damage.path)
             damage.path.unlink(missing_ok=True)
-    _mend_hint(table_path)
+    _mend_hint(table_path)  # opening the table, below, would fail on it
     commits = [d for d in damages if d.kind != "torn_checkpoint"]
     lost = [o for o in find_orphans(lake, table_path) if o.verdict is Verdict.LOST] if commits else []
     lost.sort(key=lambda o: (o.modified_s, o.path))
@@ -157,7 +164,6 @@ def recover_log(lake: Lake, table_path: Path, *, whole: bool = False) -> list[Lo
             extra={"action": "recover", "table": table_path.name, "damage": damage.kind,
                    "version": damage.version, "batches_restored": len({o.batch_id for o in lost})},
         )  # fmt: skip
-    return damages
 
 
 def commit_lost(lake: Lake, table_path: Path, lost: Sequence[Orphan]) -> list[int]:

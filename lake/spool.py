@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lake.durability import fsync_directory, make_folder
+from lake.durability import sync_names
 from lake.errors import SpoolUnavailableError
 
 _SCHEMA = Path(__file__).with_name("spool.sql")
@@ -102,18 +102,16 @@ class Spool:
         """
         self.path = path
         with _mapped(path):
-            new = False
             if read_only:
                 self._db = _connect(f"{path.resolve().as_uri()}?mode=ro")
             else:
-                new = not path.exists()
-                make_folder(path.parent)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 self._db = _connect(path)
             try:
                 self._stream_id = self._open(create=not read_only)
-                if not read_only and new:
-                    # SQLite syncs what is in its files; that they are there at all is the folder's.
-                    fsync_directory(path.parent)
+                if not read_only:
+                    # SQLite syncs what is in its files; that they are there at all, nobody has synced yet.
+                    sync_names(path.parent, up_to=path.parent.parent)
             except BaseException:
                 self._db.close()
                 raise

@@ -12,7 +12,7 @@ from deltalake.exceptions import DeltaError
 from deltalake.exceptions import TableNotFoundError as DeltaTableNotFoundError
 
 from lake.commit_log import read_actions
-from lake.durability import fsync_directory, fsync_file, make_folder
+from lake.durability import fsync_file, sync_names
 from lake.errors import (
     DamagedTableError,
     SettingsError,
@@ -121,7 +121,7 @@ class Lake:
             return path
         if unquote(str(path)) != str(path):
             raise SettingsError(f"root: deltalake takes the '%' of {path} for an escape; use another folder")
-        make_folder(path)
+        path.mkdir(parents=True, exist_ok=True)
         try:
             DeltaTable.create(
                 str(path),
@@ -142,9 +142,17 @@ class Lake:
                 f"cannot create table {spec.name} in {path}: {one_line(error)}"
             ) from error
         fsync_file(path / _LOG / f"{0:020d}.json")
-        for folder in (path / _LOG, path):
-            fsync_directory(folder)
+        self.sync_names(path)
         return path
+
+    def sync_names(self, table_path: Path) -> None:
+        """Return when the names of a table's folders are on the disk, up to that of the lake.
+
+        Raises:
+            OSError: The disk failed.
+        """
+        above = self.root if table_path.resolve().is_relative_to(self.root.resolve()) else self.raw_stream
+        sync_names(table_path / _LOG, up_to=above)
 
 
 def _says_nothing(commit: Path) -> bool:
