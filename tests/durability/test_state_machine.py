@@ -5,6 +5,7 @@ Crashes are raised here, at the steps where test_crash_matrix.py kills processes
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import json
 import shutil
@@ -14,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -25,11 +27,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from catalog.batches import rebuild, sync
 from catalog.contracts import CONTRACTS
 from catalog.database import open_database
+from catalog.doctor import examine
+from catalog.doctor_repairs import repair
 from catalog.reference import ReferenceData
+from catalog.upkeep import SPECS
 from ingest.committer import Committer
 from ingest.convert import convert
 from ingest.events import ChainUpdate
 from lake.append import write_log_checkpoint
+from lake.maintenance import maintain
 from lake.settings import Settings
 from lake.spool import Spool
 from lake.table import Lake
@@ -54,8 +60,46 @@ def checkpoint_logs(lake: Lake) -> None:
         write_log_checkpoint(path)
 
 
-MAINTENANCE: dict[str, Callable[[Lake], None]] = {"log checkpoint": checkpoint_logs}
+def compact_everything(lake: Lake) -> None:
+    for done in maintain(lake, SPECS, lambda _: True):
+        assert not done.problems
+
+
+def clean_up(lake: Lake) -> None:
+    """As in a month: commits leave the log, files that compaction replaced are deleted."""
+    for done in maintain(lake, SPECS, lambda _: False, now=datetime.now(UTC) + timedelta(days=30)):
+        assert not done.problems
+
+
+def call_the_doctor(lake: Lake) -> None:
+    url = f"sqlite:///{(lake.root / 'catalog.db').as_posix()}"
+    findings = examine(lake, url, finished=lambda _: True)
+    for finding in repair(lake, url, findings, specs=SPECS, finished=lambda _: True):
+        # While the committer is open, files that a crash has just left may be about to be committed.
+        assert finding.repaired or finding.kind in {"orphan_file", "spool_committed"}, finding
+
+
+MAINTENANCE: dict[str, Callable[[Lake], None]] = {
+    "log checkpoint": checkpoint_logs,
+    "compaction": compact_everything,
+    "clean-up": clean_up,
+    "doctor": call_the_doctor,
+}
 """What may be done to a lake at any time, by anyone, without a row changing."""
+
+
+def commits_on_disk(table: Path) -> list[tuple[int, list[dict[str, Any]]]]:
+    """Version and actions of every commit, of the archive and of the log."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    for archive in sorted((table / "_strikelake").glob("commits-*.jsonl.gz")):
+        for line in gzip.decompress(archive.read_bytes()).decode().split("\n"):
+            if line:
+                commit = json.loads(line)
+                found[commit["version"]] = commit["actions"]
+    for path in sorted((table / "_delta_log").glob("*.json")):
+        found[int(path.stem)] = [json.loads(line) for line in path.read_text().split("\n") if line]
+    assert sorted(found) == list(range(len(found))), "a version is missing"
+    return sorted(found.items())
 
 
 class Crash(BaseException):
@@ -150,8 +194,24 @@ class WriterAndLake(RuleBasedStateMachine):
         self.open_committer()
 
     @rule(kind=st.sampled_from(sorted(MAINTENANCE)))
-    def maintain(self, kind: str) -> None:
+    def look_after(self, kind: str) -> None:
         MAINTENANCE[kind](self.settings.lake)
+        self.has_catalog = self.has_catalog or kind == "doctor"
+
+    @rule(table=st.sampled_from(TABLES), left=st.sampled_from([0.0, 0.5]))
+    def damage_the_newest_commit(self, table: str, left: float) -> None:
+        """Also of batches that the spool has forgotten: their data files are then all there is."""
+        self.stop()
+        newest = max((self.settings.root / "raw_stream" / table / "_delta_log").glob("*.json"))
+        if int(newest.stem):
+            content = newest.read_bytes()
+            newest.write_bytes(content[: int(len(content) * left)])
+            self.open_committer()
+            # What was mirrored of that version may stand in another one now.
+            engine = open_database(self.settings.catalog)
+            rebuild(self.settings.lake, engine)
+            engine.dispose()
+            self.has_catalog = True
 
     @rule(anew=st.booleans())
     def mirror(self, anew: bool) -> None:
@@ -173,11 +233,10 @@ class WriterAndLake(RuleBasedStateMachine):
         logged = []
         for table in TABLES:
             folder = self.settings.root / "raw_stream" / table
-            for commit in sorted((folder / "_delta_log").glob("*.json")):
-                actions = [json.loads(line) for line in commit.read_text().split("\n") if line]
+            for version, actions in commits_on_disk(folder):
                 adds = [action["add"] for action in actions if "add" in action]
                 logged += [
-                    (table, int(commit.stem), f"raw_stream/{table}/{add['path']}",
+                    (table, version, f"raw_stream/{table}/{add['path']}",
                      json.loads(add["stats"])["numRecords"])
                     for add in adds if add["dataChange"]
                 ]  # fmt: skip
