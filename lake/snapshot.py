@@ -31,6 +31,9 @@ _DUCKDB_TYPES = {
     pa.date32(): "DATE",
     pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
 }
+RECENT = 5
+"""How many dates a question about now looks at: `<table>_recent`."""
+
 _OUR_FILE_PARTS = 3  # part-<fingerprint of the columns>-<random>.parquet
 
 
@@ -61,9 +64,8 @@ class Snapshot:
     def partitions(self) -> pa.Table:
         """Every partition, by its values and the number of its rows (`row_count`), from the log alone."""
         counts: dict[tuple[str, ...], int] = {}
-        depth = len(self.partition_by)
         for file, rows in zip(self.files, self.row_counts, strict=True):
-            key = tuple(folder.partition("=")[2] for folder in file.parts[-1 - depth : -1])
+            key = partition_values(file, len(self.partition_by))
             counts[key] = counts.get(key, 0) + rows
         columns = {
             name: pa.array([key[i] for key in counts], pa.string()).cast(self.schema.field(name).type)
@@ -74,6 +76,21 @@ class Snapshot:
     def select(self) -> str:
         """A DuckDB SELECT of every row, with the columns in the order of the schema."""
         return select_files(self.schema, self.partition_by, self.files)
+
+    def select_recent(self) -> str:
+        """The same of the newest `RECENT` values of the first partition column, by those of the others."""
+        keys = [partition_values(file, len(self.partition_by)) for file in self.files]
+        firsts: dict[tuple[str, ...], set[str]] = {}
+        for first, *others in keys:
+            firsts.setdefault(tuple(others), set()).add(first)
+        recent = {others: set(sorted(values)[-RECENT:]) for others, values in firsts.items()}
+        files = [f for f, key in zip(self.files, keys, strict=True) if key[0] in recent[key[1:]]]
+        return select_files(self.schema, self.partition_by, files)
+
+
+def partition_values(file: Path, depth: int) -> tuple[str, ...]:
+    """Values of the partition columns, of which there are `depth`, that the folders of a file name."""
+    return tuple(folder.partition("=")[2] for folder in file.parts[-1 - depth : -1])
 
 
 def read_snapshot(table_path: Path, at: int | datetime | None = None) -> Snapshot:
@@ -93,17 +110,18 @@ def read_snapshot(table_path: Path, at: int | datetime | None = None) -> Snapsho
             f"{table_path.name} uses {', '.join(sorted(misread))}, which strikelake does not write or read"
         )
     schema = plain_schema(handle)
-    _refuse_hive_names_above(table_path.resolve(), schema)
+    folder = table_path.resolve()
+    _refuse_hive_names_above(folder, schema)
     actions = pa.table(handle.get_add_actions(flatten=True))
     names = ("modification_time", "path", "num_records")
     ordered = sorted(zip(*(actions.column(name).to_pylist() for name in names), strict=True))
     return Snapshot(
         table=table_path.name,
-        folder=table_path.resolve(),
+        folder=folder,
         version=handle.version(),
         schema=schema,
         partition_by=tuple(handle.metadata().partition_columns),
-        files=tuple(local_file(table_path.resolve(), path) for _, path, _ in ordered),
+        files=tuple(local_file(folder, path) for _, path, _ in ordered),
         row_counts=tuple(count or 0 for _, _, count in ordered),
         handle=handle,
     )

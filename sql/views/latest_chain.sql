@@ -1,5 +1,5 @@
 -- purpose: The newest chain of every expiry, calls and puts side by side.
--- reads: option_chain, option_chain_partitions
+-- reads: option_chain_recent
 -- parameters: none
 -- grain: one row per exchange, symbol, expiry, strike
 -- units: prices and strikes in rupees; oi, oi_change and volume in units of the underlying; iv an annualised
@@ -11,25 +11,17 @@
 -- note: Looked for in the five newest session dates of each exchange, so that the cost does not grow with the
 --   age of the lake; a contract that had no chain on any of them is not here. Expired contracts keep their
 --   last chain that long; for what still trades ask WHERE expiry >= current_date.
-WITH sessions AS (
-    SELECT date, exchange
-    FROM option_chain_partitions
-    QUALIFY row_number() OVER (PARTITION BY exchange ORDER BY date DESC) <= 5
-),
-
--- First by date alone, which reads two columns of few values; then within that date.
-newest_date AS (
+WITH newest_date AS (
+    -- First by date alone, which reads columns of few values; then within that date.
     SELECT exchange, symbol, expiry, max(date) AS date
-    FROM option_chain
-    WHERE (date, exchange) IN (SELECT date, exchange FROM sessions)
+    FROM option_chain_recent
     GROUP BY exchange, symbol, expiry
 ),
 
 newest AS (
     SELECT exchange, symbol, expiry, event_time, source, date
-    FROM option_chain
+    FROM option_chain_recent
     INNER JOIN newest_date USING (exchange, symbol, expiry, date)
-    WHERE (date, exchange) IN (SELECT date, exchange FROM sessions)
     GROUP BY exchange, symbol, expiry, event_time, source, date
     QUALIFY row_number() OVER (
         PARTITION BY exchange, symbol, expiry
@@ -39,10 +31,9 @@ newest AS (
 
 -- Not chain_legs: choosing the chains first leaves few rows to tell apart.
 legs AS (
-    SELECT option_chain.*
-    FROM option_chain
+    SELECT option_chain_recent.*
+    FROM option_chain_recent
     INNER JOIN newest USING (exchange, symbol, expiry, event_time, source, date)
-    WHERE (date, exchange) IN (SELECT date, exchange FROM sessions)
     QUALIFY row_number() OVER (
         PARTITION BY exchange, symbol, expiry, event_time, source, strike, option_type
         ORDER BY received_time DESC, batch_id DESC
