@@ -160,16 +160,19 @@ def compare(lakes: dict[str, Path], last: date, minutes: int, rounds: int) -> di
     return {name: {age: statistics.median(t) for age, t in times.items()} for name, times in found.items()}
 
 
-def day_of_appends(root: Path, last: date, commits: int) -> tuple[float, float]:
-    """Megabytes that a writer's memory grows over a day, after its first 50 commits; and at its end."""
+def day_of_appends(root: Path, last: date, commits: int) -> tuple[float, float, float]:
+    """A writer's day: median seconds of its last 50 appends, MB it grew after its first 50, MB at its end."""
     lake = Lake.at(root)
     run = appender(commits)
     after_50 = 0.0
+    times = []
     for number in range(commits):
+        began = time.perf_counter()
         run(lake, lake.path(SPEC.name), last)
+        times.append(time.perf_counter() - began)
         if number == 50:
             after_50 = resident_mb()
-    return resident_mb() - after_50, resident_mb()
+    return statistics.median(times[-50:]), resident_mb() - after_50, resident_mb()
 
 
 def resident_mb() -> float:
@@ -191,9 +194,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder to keep the lakes in, or to find them in")
     given = parser.parse_args()
     folder = given.keep or Path(tempfile.mkdtemp(prefix="strikelake-ageing-"))
-    # In the future: commits that deltalake makes on the way are then of simulated time as well, as ours never
-    # say an earlier time than the one before.
-    days = sessions(given.sessions, last=date.today() + timedelta(days=given.sessions * 3 // 2 + 14))  # noqa: DTZ011
+    days = sessions(given.sessions)
     lakes = {"week": (folder / "week", days[-WEEK:]), "old": (folder / "old", days)}
     fsync, os.fsync = os.fsync, lambda _: None
     try:
@@ -210,6 +211,8 @@ def main() -> None:
         os.fsync = fsync
     roots = {age: root for age, (root, _) in lakes.items()}
     for age, root in roots.items():
+        # What an earlier run left in kept lakes.
+        maintain(Lake.at(root), {SPEC.name: SPEC}, lambda _: True, now=opening(days[-1]) + timedelta(hours=9))
         path = Lake.at(root).path(SPEC.name)
         log = len(list((path / "_delta_log").iterdir()))
         size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) / 1e6
@@ -220,9 +223,12 @@ def main() -> None:
         ratio = ages["old"] / ages["week"]
         print(f"{name:24}{ages['week'] * 1e3:10.1f}{ages['old'] * 1e3:10.1f}{ratio:11.2f}x")
     commits = max(given.minutes, 200)
-    grown, end = day_of_appends(roots["old"], days[-1] + timedelta(days=7), commits)
+    ends = {age: day_of_appends(root, days[-1] + timedelta(days=7), commits) for age, root in roots.items()}
+    week, old = (ends[age][0] for age in roots)
+    print(f"{'append, end of the day':24}{week * 1e3:10.1f}{old * 1e3:10.1f}{old / week:11.2f}x")
+    _, grown, size = ends["old"]
     print(
-        f"\na writer's memory from its 50th to its {commits}th commit: {grown:+.1f} MB, {end:.0f} MB in all"
+        f"\na writer's memory from its 50th to its {commits}th commit: {grown:+.1f} MB, {size:.0f} MB in all"
     )
     if given.keep is None:
         shutil.rmtree(folder)
