@@ -2,7 +2,7 @@
 
     python benchmarks/replay.py [--days 2] [--rounds 5]
 
-The scan is DuckDB's `SELECT *` over the table's files into an Arrow table, with nothing checked and in no order.
+The scan is DuckDB's `SELECT *` over the table's files into an Arrow table: nothing checked, in no order.
 Each way is measured on the lake as it came in (one file a minute and exchange) and after compaction.
 """
 
@@ -50,7 +50,9 @@ def fill(lake: Lake, days: int) -> None:
 def scan(lake: Lake) -> int:
     """Every row into Arrow, as DuckDB gives it."""
     with duckdb.connect() as connection:
-        return int(connection.sql(read_snapshot(lake.path("option_chain")).select()).to_arrow_table().num_rows)
+        return int(
+            connection.sql(read_snapshot(lake.path("option_chain")).select()).to_arrow_table().num_rows
+        )
 
 
 def scan_to_parquet(lake: Lake, target: Path) -> None:
@@ -110,10 +112,9 @@ def main() -> None:
                 for done in maintain(lake, {"option_chain": OPTION_CHAIN.spec}, lambda _: True):
                     assert not done.problems, done.problems
             files = len(read_snapshot(lake.path("option_chain")).files)
-            print(
-                f"\n{title}: {dataset.row_count:,} rows in {files:,} files; {os.cpu_count()} processors, "
-                f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else f"\n{title}"
-            )
+            load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+            shape = f"{dataset.row_count:,} rows in {files:,} files"
+            print(f"\n{title}: {shape}; {os.cpu_count()} processors{load}")
             measure(lake, dataset, given.rounds, folder)
 
 
