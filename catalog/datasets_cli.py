@@ -90,7 +90,7 @@ def list_(
         try:
             one = read(settings.lake, name)
         except DamagedTableError as error:
-            damaged.append(error)
+            damaged.append(str(error))
             continue
         rows.append(
             {
@@ -104,8 +104,8 @@ def list_(
     if output is not Format.TABLE:
         columns += ["created_at", "content_digest", "versions"]
     show_rows(rows, output, columns=columns, zone=settings.timezone)
-    for error in damaged:
-        typer.echo(f"strikelake: {error}", err=True)
+    for why in damaged:
+        typer.echo(f"strikelake: {why}", err=True)
     if damaged:
         raise typer.Exit(_BREACH)
 
