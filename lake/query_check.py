@@ -13,7 +13,8 @@ from lake.errors import QueryError
 _CLOCK_WORDS = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
 """What SQL reads like a column, and DuckDB takes for the time of day unless there is such a column."""
 
-_CLOCK_MACROS = frozenset({"ago", "pg_conf_load_time", "pg_postmaster_start_time"})
+_ALSO_REFUSED = frozenset({"ago", "pg_conf_load_time", "pg_postmaster_start_time", "version"})
+"""They are not called volatile."""
 
 _PURE_TABLE_FUNCTIONS = frozenset(
     {"range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree", "summary"}
@@ -91,7 +92,7 @@ def _impure_functions(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
     rows = connection.execute(
         "SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'"
     ).fetchall()
-    return (frozenset(name for (name,) in rows) | _CLOCK_MACROS) - _HARMLESS
+    return (frozenset(name for (name,) in rows) | _ALSO_REFUSED) - _HARMLESS
 
 
 def _check_functions(what: str, nodes: list[dict[str, Any]], refused: frozenset[str]) -> None:

@@ -102,15 +102,18 @@ class SmallLake:
         actions = pa.table(DeltaTable(str(path)).get_add_actions(flatten=True))
         return sorted(path / name for name in actions.column("path").to_pylist())
 
-    def file_of(self, batch: str, exchange: str = "NSE", table: str = "option_chain") -> Path:
-        """The active file that has rows of a batch."""
-        (found,) = [
+    def file_of(
+        self, batch: str, exchange: str = "NSE", table: str = "option_chain", day: date | None = None
+    ) -> Path:
+        """The active file that has rows of a batch; its first session's unless another is named."""
+        found = [
             file
             for file in self.files(table)
             if f"exchange={exchange}" in file.parts
+            and (day is None or f"date={day}" in file.parts)
             and batch in pq.read_table(file, partitioning=None)["batch_id"].to_pylist()
         ]
-        return found
+        return found[0]
 
 
 def rewrite(file: Path, **changes: Any) -> None:
