@@ -23,6 +23,10 @@ from lake.partition_reader import Partition, files_apart, files_by_partition, re
 from lake.snapshot import Snapshot, quote, select_files
 
 
+_SMALL_ROWS = 32_768
+"""Chunks of fewer rows on the average are joined."""
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Some batches of a table.
@@ -80,8 +84,7 @@ def rows_in_order(
         rows, unreadable = _read(
             connection, snapshot, _files_of(files, snapshot, selection, partition), reading
         )
-        # Small files come in small chunks, which cost everything that follows more than joining them.
-        rows = rows.combine_chunks()
+        rows = _joined(rows)
         wanted = pc.is_in(rows.column("batch_id"), recorded.column("batch_id").combine_chunks())
         if not pc.all(wanted).as_py():
             rows = rows.filter(wanted)
@@ -189,6 +192,12 @@ def _prove(
         more = f"; and {len(faults) - 3:,} more batches" if len(faults) > 3 else ""
         why = f" ({unreadable[0]})" if unreadable else ""
         raise DamagedTableError(f"{table} of {', '.join(partition)} is not as recorded: {told}{more}{why}")
+
+
+def _joined(rows: pa.Table) -> pa.Table:
+    """Small files come in small chunks, which cost everything that follows more than joining them."""
+    chunks = rows.column(0).num_chunks if rows.num_columns else 0
+    return rows.combine_chunks() if rows.num_rows < chunks * _SMALL_ROWS else rows
 
 
 def _files_of(

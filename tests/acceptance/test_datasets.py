@@ -104,9 +104,7 @@ def test_it_is_the_same_file_after_appends_compaction_and_clean_up(lake: Any, re
     assert lake.json("dataset", "verify", "sums")["intact"]
 
 
-def test_it_is_the_same_file_in_a_lake_that_was_moved_and_has_a_new_catalog(
-    lake: Any, in_folder: Any
-) -> None:
+def test_it_is_the_same_file_in_a_moved_lake_with_a_new_catalog(lake: Any, in_folder: Any) -> None:
     create(lake)
     before = replayed(lake, "ds", "before.parquet")
     elsewhere = lake.folder.with_name("elsewhere")
