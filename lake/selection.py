@@ -22,7 +22,6 @@ from lake.errors import DamagedTableError
 from lake.partition_reader import Partition, files_apart, files_by_partition, read_files
 from lake.snapshot import Snapshot, quote, select_files
 
-
 _SMALL_ROWS = 32_768
 """Chunks of fewer rows on the average are joined."""
 
