@@ -17,9 +17,10 @@ from sqlalchemy import Engine, select
 
 from catalog.database import transaction
 from catalog.models import FeatureBatch
-from lake.batch_audit import difference, found_in_partition, plain_reader
+from lake.batch_audit import audit_partition
 from lake.compaction import ActiveFile, active_files, file_records
 from lake.digest import ContentDigest
+from lake.partition_reader import files_by_partition, plain_reader
 from lake.snapshot import Snapshot, read_snapshot
 from lake.table import Lake, open_table
 
@@ -106,12 +107,12 @@ def audit(
         snapshot = read_snapshot(path)
         chosen = _files_since(active_files(snapshot.handle), since)
         files += len(chosen)
-        damage += file_damage(name, snapshot, chosen, progress=progress if checksums_only else None)
         if checksums_only:
+            damage += file_damage(name, snapshot, chosen, progress=progress)
             continue
         expected = _expected(engine, name, since)
         batches += sum(len(group) for group in expected.values())
-        for part, count in _check_batches(name, snapshot, chosen, expected, progress):
+        for part, count in _check_partitions(name, snapshot, chosen, expected, progress):
             damage += part
             rows += count
     return AuditResult(files, batches, rows, tuple(damage))
@@ -165,33 +166,38 @@ def _file_problem(snapshot: Snapshot, file: ActiveFile, record: Mapping[str, Any
     return "", ""
 
 
-def _check_batches(
+def _check_partitions(
     table: str,
     snapshot: Snapshot,
     files: Sequence[ActiveFile],
     expected: Expected,
     progress: Callable[[int], None] | None,
 ) -> Iterator[tuple[list[Damage], int]]:
-    present: dict[Place, int] = {}
+    """Damage and rows of each partition: of its files first, then of its batches."""
+    records = file_records(snapshot.folder, {f.path for f in files})
+    active: dict[Place, list[ActiveFile]] = {}
     for file in files:
-        partition = _where(file)
-        present[partition] = present.get(partition, 0) + 1
+        active.setdefault(_where(file), []).append(file)
+    paths = files_by_partition(snapshot)
     with plain_reader() as connection:
-        for partition in sorted({*present, *expected}):
-            found, problems = found_in_partition(connection, snapshot, partition)
-            damage = [Damage(table, *partition, None, None, "unreadable_file", p) for p in problems]
-            wanted = expected.get(partition, {})
-            for batch_id, (rows, digest) in wanted.items():
-                kind, detail = difference(found.get(batch_id), rows, digest)
+        for place in sorted({*active, *expected}):
+            present = active.get(place, [])
+            damage = []
+            for file in present:
+                kind, detail = _file_problem(snapshot, file, records.get(file.path))
                 if kind:
-                    damage.append(Damage(table, *partition, batch_id, None, kind, detail))
-            for batch_id, extra in found.items():
-                if batch_id not in wanted:
-                    told = f"{extra.rows:,} rows of a batch that the log does not know"
-                    damage.append(Damage(table, *partition, batch_id, None, "unknown_batch", told))
+                    damage.append(Damage(table, *place, None, file.path, kind, detail))
+            wanted = expected.get(place, {})
+            found, faults, problems = audit_partition(connection, snapshot, paths.get(place, []), wanted)
+            if not any(d.kind != "file_checksum" for d in damage):
+                damage += [Damage(table, *place, None, None, "unreadable_file", p) for p in problems]
+            damage += [Damage(table, *place, f.batch_id, None, f.kind, f.detail) for f in faults]
+            for batch_id in found.keys() - wanted.keys():
+                told = f"{found[batch_id].rows:,} rows of a batch that the log does not know"
+                damage.append(Damage(table, *place, batch_id, None, "unknown_batch", told))
             if progress:
-                progress(present.get(partition, 0))
-            yield damage, sum(d.rows for d in found.values())
+                progress(len(present))
+            yield damage, sum(one.rows for one in found.values())
 
 
 def _expected(engine: Engine, table: str, since: date | None) -> Expected:

@@ -75,7 +75,7 @@ def batches(
             batch_id=batch,
             limit=limit,
         )
-        containing = datasets_with(engine, batch) if batch is not None else []
+        containing = datasets_with(engine, batch) if batch is not None and rows else []
     columns = ["batch_time", "table_name", "exchange", "date", "record_count", "table_version", "batch_id"]
     every = [*columns, *(name for name in mirror.COLUMNS if name not in columns)]
     if batch is not None:
@@ -186,5 +186,5 @@ def _follow(ctx: typer.Context, *, from_scratch: bool) -> None:
                 result = mirror.rebuild(settings.lake, engine, progress=advance)
             else:
                 result = mirror.sync(settings.lake, engine, progress=advance)
+        typer.echo(f"{result.commits:,} commits followed, {result.batches:,} batches added")
         sync_datasets(settings.lake, engine)
-    typer.echo(f"{result.commits:,} commits followed, {result.batches:,} batches added")

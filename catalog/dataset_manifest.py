@@ -4,7 +4,8 @@
     <root>/datasets/<name>/batches.parquet   one row a batch and partition: rows and content digest
 
 The catalog mirrors them for look-ups, as it mirrors the Delta logs: losing it loses no dataset, and a
-copied lake brings its datasets along.
+copied lake brings its datasets along. Each file proves itself: the manifest carries a digest of everything
+else in it, `batches.parquet` included.
 """
 
 from __future__ import annotations
@@ -15,18 +16,19 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lake.durability import fsync_directory, write_durably
 from lake.errors import DamagedTableError, DatasetExistsError, DatasetNotFoundError, SettingsError
+from lake.partition_reader import Partition
 from lake.selection import Selection
 from lake.table import Lake
 
@@ -113,18 +115,17 @@ class Dataset:
         """
         return _read_batches(self.folder)
 
-    def selections(self, partition_by: Sequence[str] = ("date", "exchange")) -> dict[str, Selection]:
-        """The batches wanted of each table, for `lake.session` and `lake.selection`."""
-        batches = self.batches()
-        found = {}
-        for table in self.tables:
-            rows = batches.filter(pc.equal(batches.column("table_name"), table.name))
-            wanted: dict[tuple[str, ...], list[str]] = {}
-            keys = zip(*(rows.column(name).to_pylist() for name in partition_by), strict=True)
-            for key, batch_id in zip(keys, rows.column("batch_id").to_pylist(), strict=True):
-                wanted.setdefault(tuple(str(part) for part in key), []).append(batch_id)
-            found[table.name] = Selection(table.name, wanted, table.columns)
-        return found
+    def selections(self, batches: pa.Table | None = None) -> dict[str, Selection]:
+        """The batches wanted of each table, for `lake.session` and `lake.selection`.
+
+        Args:
+            batches: What `batches` gives, if the caller has it already.
+        """
+        groups = by_partition(self.batches() if batches is None else batches)
+        return {
+            table.name: Selection(table.name, groups.get(table.name, {}), table.columns)
+            for table in self.tables
+        }
 
     @property
     def manifest_sha256(self) -> str:
@@ -148,6 +149,23 @@ class Dataset:
         }
 
 
+def by_partition(batches: pa.Table) -> dict[str, dict[Partition, pa.Table]]:
+    """Batches of each table and partition: a table of batch_id, rows and content_digest each."""
+    keys = ["table_name", "date", "exchange"]
+    ordered = batches.sort_by([(key, "ascending") for key in keys]).combine_chunks()
+    found: dict[str, dict[Partition, pa.Table]] = {}
+    if not ordered.num_rows:
+        return found
+    codes = [ordered.column(key).combine_chunks().dictionary_encode().indices.to_numpy() for key in keys]
+    changes = np.flatnonzero(np.any([np.diff(code) != 0 for code in codes], axis=0)) + 1
+    starts = [0, *changes.tolist()]
+    for start, stop in zip(starts, [*starts[1:], ordered.num_rows], strict=True):
+        table, day, exchange = (ordered.column(key)[start].as_py() for key in keys)
+        part = ordered.slice(start, stop - start).select(["batch_id", "rows", "content_digest"])
+        found.setdefault(table, {})[str(day), exchange] = part
+    return found
+
+
 def check_name(name: str) -> str:
     """A name that is a folder on every system.
 
@@ -165,10 +183,10 @@ def datasets_folder(lake: Lake) -> Path:
 
 
 def names(lake: Lake) -> list[str]:
-    """Names of all datasets, sorted."""
+    """Names of all datasets, sorted, damaged ones included; half-made ones have names of another form."""
     folder = datasets_folder(lake)
-    found = folder.glob(f"*/{_MANIFEST}") if folder.is_dir() else ()
-    return sorted(path.parent.name for path in found if _NAME.fullmatch(path.parent.name))
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path.name for path in found if _NAME.fullmatch(path.name) and path.is_dir())
 
 
 def exists(lake: Lake, name: str) -> bool:
@@ -185,6 +203,7 @@ def write(lake: Lake, dataset: Dataset, batches: pa.Table) -> Dataset:
     """
     home = datasets_folder(lake)
     home.mkdir(parents=True, exist_ok=True)
+    fsync_directory(lake.root)
     draft = home / f".{uuid.uuid4().hex}"
     draft.mkdir()
     try:
@@ -201,6 +220,7 @@ def write(lake: Lake, dataset: Dataset, batches: pa.Table) -> Dataset:
             "timezone": dataset.timezone,
             "batches_sha256": hashlib.sha256(sink.getvalue()).hexdigest(),
         }
+        content["manifest_digest"] = _seal(content)
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         write_durably(draft / _MANIFEST, text.encode())
         fsync_directory(draft)
@@ -224,10 +244,10 @@ def read(lake: Lake, name: str) -> Dataset:
         DatasetNotFoundError: There is none of that name.
         DamagedTableError: Its manifest cannot be read.
     """
-    folder = datasets_folder(lake) / check_name(name)
+    folder = _existing(lake, name)
     try:
         content = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        _check_form(name, content["form"])
+        _check_content(folder.name, content)
         return Dataset(
             name=content["name"],
             created_at=datetime.fromisoformat(content["created_at"]),
@@ -243,36 +263,65 @@ def read(lake: Lake, name: str) -> Dataset:
             software=content["software"],
             folder=folder,
         )
-    except FileNotFoundError as error:
-        known = ", ".join(names(lake)) or "none yet"
-        raise DatasetNotFoundError(f"no dataset {name!r} in the lake at {lake.root} ({known})") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedTableError(f"the manifest of dataset {name} cannot be read: {error}") from error
 
 
 def read_all(lake: Lake) -> Iterator[Dataset]:
-    """All datasets, by name."""
+    """All datasets, by name.
+
+    Raises:
+        DamagedTableError: The manifest of one cannot be read.
+    """
     for name in names(lake):
         yield read(lake, name)
 
 
-def remove(lake: Lake, name: str) -> None:
-    """Forget a dataset; the rows it named stay in the tables.
+def remove(lake: Lake, name: str) -> str:
+    """Forget a dataset, be it damaged; the rows it named stay in the tables.
+
+    Returns:
+        Its name as it was created.
 
     Raises:
         DatasetNotFoundError: There is none of that name.
         OSError: The folder cannot be removed.
     """
-    folder = read(lake, name).folder
+    folder = _existing(lake, name)
+    # Gone at once for all readers; what a crash leaves of it has no name of a dataset.
     doomed = folder.with_name(f".{uuid.uuid4().hex}")
     folder.rename(doomed)
     fsync_directory(folder.parent)
     shutil.rmtree(doomed)
+    return folder.name
 
 
-def _check_form(name: str, form: int) -> None:
-    if form != _FORM:
-        raise DamagedTableError(f"dataset {name} was made by another release of strikelake (form {form})")
+def _existing(lake: Lake, name: str) -> Path:
+    """The folder of a dataset, spelled as it is on the disk."""
+    folder = datasets_folder(lake) / check_name(name)
+    known = names(lake)
+    if not folder.is_dir():
+        told = ", ".join(known) or "none yet"
+        raise DatasetNotFoundError(f"no dataset {name!r} in the lake at {lake.root} (datasets: {told})")
+    spelled = next((one for one in known if one.casefold() == name.casefold()), name)
+    return folder if name in known else folder.with_name(spelled)
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    """Digest of a manifest's content."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_content(name: str, content: dict[str, Any]) -> None:
+    if content["form"] != _FORM:
+        raise DamagedTableError(
+            f"dataset {name} was made by another release of strikelake (form {content['form']})"
+        )
+    if content.pop("manifest_digest") != _seal(content):
+        raise DamagedTableError(f"the manifest of dataset {name} is not as it was written")
+    if content["name"] != name:
+        raise DamagedTableError(f"the dataset in the folder {name} is {content['name']}: rename the folder")
 
 
 def _read_batches(folder: Path) -> pa.Table:

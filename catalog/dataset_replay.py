@@ -7,17 +7,15 @@ import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
+import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from catalog.dataset_manifest import Dataset, DatasetTable
-from lake.batch_audit import difference, found_in_partition, plain_reader
-from lake.data_file import NOT_CONTENT
+from lake.batch_audit import audit_partition
 from lake.digest import ContentDigest
 from lake.errors import DamagedTableError, QueryError, TableNotFoundError
+from lake.partition_reader import files_by_partition, plain_reader
 from lake.repeatable_query import repeatable_connection, run_repeatably
 from lake.selection import Selection, rows_in_order
 from lake.session import Session
@@ -25,7 +23,7 @@ from lake.snapshot import read_snapshot
 from lake.table import Lake
 
 Progress = Callable[[int], None]
-"""Called with the number of rows just done."""
+"""Called with the number of rows just done; all in all those of the dataset's tables."""
 
 SOFTWARE = ("strikelake", "duckdb", "deltalake", "pyarrow")
 """Packages whose versions a dataset records."""
@@ -58,8 +56,8 @@ class Verification:
 
     Attributes:
         name: The dataset.
-        row_count: Rows found.
-        content_digest: Digest found, None if the rows cannot be read.
+        row_count: Rows found, 0 if they are not those of the dataset.
+        content_digest: Digest found, None if the rows are not those of the dataset.
         differences: Batches that differ; none if all is well.
         problems: What else is wrong: a file that cannot be read, a query that gives something else.
     """
@@ -78,9 +76,10 @@ class Verification:
 
 @contextmanager
 def open_session(lake: Lake, dataset: Dataset) -> Iterator[Session]:
-    """A DuckDB session in which the tables are the dataset's rows, for relations and ad hoc queries.
+    """A DuckDB session in which the tables are the dataset's rows, for ad hoc queries.
 
-    Today's views are there as well; the rows of a dataset with a query are what `replay` gives.
+    Today's views are there as well; the rows of a dataset with a query are what `replay` gives. Nothing is
+    compared with what was recorded: see `replay` and `verify`.
 
     Raises:
         DamagedTableError: Rows are gone or cannot be read.
@@ -95,7 +94,7 @@ def replay(
     """The same rows in the same order as ever, in pieces: one partition at a time, or a query's result.
 
     Rows of a table are sorted by all columns from left to right, within partitions in the order of their
-    values; see `lake.selection.rows_in_order`. After the last piece, the digest of all is compared.
+    values; see `lake.selection.rows_in_order`. A piece comes only once it is proven to be as recorded.
 
     Args:
         lake: The lake.
@@ -105,159 +104,216 @@ def replay(
 
     Raises:
         TableNotFoundError: It is not clear which table, or the dataset does not have it.
-        DamagedTableError: The rows are not those of the dataset: nothing that came so far is to be used.
-        QueryError: The query fails.
+        DamagedTableError: Rows are not those of the dataset; the message names the batch.
+        QueryError: The query fails, or gives something else with the DuckDB that is installed.
     """
+    batches = dataset.batches()
+    if faults := _inconsistencies(dataset, batches):
+        raise DamagedTableError(f"dataset {dataset.name}: {'; '.join(faults)}")
+    selections = dataset.selections(batches)
     if dataset.query is not None:
         if table is not None:
             raise TableNotFoundError(f"dataset {dataset.name} is the result of a query: it has no tables")
-        rows = run_query(lake, dataset, dataset.selections())
-        digest = ContentDigest()
-        digest.update(rows)
-        _check(dataset.name, digest, dataset.row_count, dataset.content_digest)
-        if progress:
-            progress(rows.num_rows)
+        rows, digest = _run_query(lake, dataset, selections, progress)
+        if (rows.num_rows, digest) != (dataset.row_count, dataset.content_digest):
+            raise QueryError(f"dataset {dataset.name}: {_other_result(dataset)}")
         yield rows
         return
-    part = _table_of(dataset, table)
-    digest = ContentDigest()
+    part = table_of(dataset, table)
     snapshot = read_snapshot(lake.path(part.name))
     with plain_reader() as connection:
-        for rows in rows_in_order(connection, snapshot, dataset.selections()[part.name]):
-            digest.update(rows, ignore=NOT_CONTENT)
-            yield rows
+        for rows in rows_in_order(connection, snapshot, selections[part.name]):
             if progress:
                 progress(rows.num_rows)
-    _check(f"{dataset.name}, table {part.name}", digest, part.row_count, part.content_digest)
+            yield rows
 
 
-def replay_to_arrow(lake: Lake, dataset: Dataset, *, table: str | None = None) -> pa.Table:
+def replay_to_arrow(
+    lake: Lake, dataset: Dataset, *, table: str | None = None, progress: Progress | None = None
+) -> pa.Table:
     """All of `replay` in memory.
 
     Raises:
         As `replay`.
     """
-    return pa.concat_tables(replay(lake, dataset, table=table))
+    return pa.concat_tables(replay(lake, dataset, table=table, progress=progress))
 
 
-def replay_to_file(
-    lake: Lake, dataset: Dataset, target: Path, *, table: str | None = None, progress: Progress | None = None
-) -> int:
-    """Write what `replay` gives to a Parquet (`.parquet`) or Arrow IPC (`.arrow`, `.feather`) file.
-
-    The file is there whole, with the right digest, or not at all.
-
-    Returns:
-        Rows written.
+def replay_to_duckdb(
+    lake: Lake, dataset: Dataset, connection: duckdb.DuckDBPyConnection, *, table: str | None = None
+) -> duckdb.DuckDBPyRelation:
+    """All of `replay` as a relation of a DuckDB connection, in the same order; it is held in memory.
 
     Raises:
-        QueryError: The suffix is of no format known here.
-        OSError: The file cannot be written.
-        As `replay` otherwise.
+        As `replay`.
     """
-    if target.suffix not in {".parquet", ".arrow", ".feather"}:
-        raise QueryError(f"{target}: use a name that ends in .parquet, .arrow or .feather")
-    draft = target.with_name(f".{target.name}.part")
-    writer: Any = None
-    count = 0
-    try:
-        for rows in replay(lake, dataset, table=table, progress=progress):
-            if writer is None:
-                writer = (
-                    pq.ParquetWriter(draft, rows.schema, compression="zstd")
-                    if target.suffix == ".parquet"
-                    else pa.ipc.new_file(str(draft), rows.schema)
-                )
-            writer.write_table(rows)
-            count += rows.num_rows
-        if writer is not None:
-            writer.close()
-            writer = None
-            draft.replace(target)
-    finally:
-        if writer is not None:
-            writer.close()
-        draft.unlink(missing_ok=True)
-    return count
+    return connection.from_arrow(replay_to_arrow(lake, dataset, table=table))
 
 
 def verify(lake: Lake, dataset: Dataset, *, progress: Progress | None = None) -> Verification:
     """Read every row of a dataset and tell which batch is not as it was.
 
+    A batch whose digest is that of its rows, in a manifest whose digest is the sum of its batches', proves
+    every row of a table; a query is run again as well.
+
     Raises:
-        DamagedTableError: The dataset's own files are damaged.
+        TableNotFoundError: A table is not in this lake.
+        OSError: The disk failed.
     """
-    batches = dataset.batches()
-    differences, problems = compare(lake, batches, dataset.selections(), progress)
+    try:
+        batches = dataset.batches()
+    except DamagedTableError as error:
+        return Verification(dataset.name, 0, None, (), (str(error),))
+    selections = dataset.selections(batches)
+    problems = _inconsistencies(dataset, batches)
+    differences: list[BatchDifference] = []
     count, digest = dataset.row_count, dataset.content_digest
-    sums = {t: (r, d) for t, r, d in _sums(dataset, batches)}
-    for part in dataset.tables:
-        if sums.get(part.name) != (part.row_count, part.content_digest):
-            problems.append(
-                f"the digest of {part.name} is not the sum of its batches': the manifest was changed"
-            )
+    if dataset.query is None:
+        differences, unreadable = compare(lake, selections, progress)
+        problems += unreadable
+    else:
+        try:
+            rows, digest = _run_query(lake, dataset, selections, progress)
+            count = rows.num_rows
+            if (count, digest) != (dataset.row_count, dataset.content_digest):
+                problems.append(_other_result(dataset))
+        except QueryError as error:
+            problems.append(f"the query fails: {error}")
+        except DamagedTableError as error:
+            # It stopped at the first partition that is damaged; a person wants to know of all.
+            differences, unreadable = compare(lake, selections, None)
+            problems += unreadable or ([] if differences else [str(error)])
     if differences or problems:
         return Verification(dataset.name, 0, None, tuple(differences), tuple(problems))
-    if dataset.query is not None:
-        try:
-            rows = run_query(lake, dataset, dataset.selections())
-        except QueryError as error:
-            return Verification(dataset.name, 0, None, (), (f"the query fails: {error}",))
-        found = ContentDigest()
-        found.update(rows)
-        count, digest = rows.num_rows, found.hexdigest()
-        if (count, digest) != (dataset.row_count, dataset.content_digest):
-            problems.append(_other_result(dataset))
-    elif (count, digest) != (sum(t.row_count for t in dataset.tables), combined_digest(dataset.tables)):
-        problems.append("row count or digest of the manifest is not that of its tables: it was changed")
-    return Verification(dataset.name, count, digest, (), tuple(problems))
+    return Verification(dataset.name, count, digest)
 
 
 def compare(
-    lake: Lake, batches: pa.Table, selections: Mapping[str, Selection], progress: Progress | None = None
+    lake: Lake, selections: Mapping[str, Selection], progress: Progress | None = None
 ) -> tuple[list[BatchDifference], list[str]]:
     """Digest every batch of a dataset again.
 
     Args:
         lake: The lake.
-        batches: What was recorded of each, see `Dataset.batches`.
-        selections: Which columns of each table count.
+        selections: What was recorded of the batches of each table.
         progress: See `Progress`.
 
     Returns:
-        The batches that differ, and what cannot be read.
+        The batches that differ, and the files that cannot be read where one does.
     """
     differences: list[BatchDifference] = []
     problems: list[str] = []
-    expected: dict[tuple[str, str, str], dict[str, tuple[int, str]]] = {}
-    for row in batches.to_pylist():
-        key = (row["table_name"], str(row["date"]), row["exchange"])
-        expected.setdefault(key, {})[row["batch_id"]] = (row["rows"], row["content_digest"])
-    snapshots = {name: read_snapshot(lake.path(name)) for name in selections}
     with plain_reader() as connection:
-        for (table, day, exchange), wanted in sorted(expected.items()):
-            columns = selections[table].columns
-            found, unreadable = found_in_partition(connection, snapshots[table], (day, exchange), columns)
-            problems += unreadable
-            for batch_id, (rows, digest) in wanted.items():
-                kind, detail = difference(found.get(batch_id), rows, digest)
-                if kind:
-                    differences.append(BatchDifference(table, day, exchange, batch_id, kind, detail))
-            if progress:
-                progress(sum(rows for rows, _ in wanted.values()))
+        for table, selection in selections.items():
+            snapshot = read_snapshot(lake.path(table))
+            files = files_by_partition(snapshot)
+            for (day, exchange), batches in sorted(selection.batches.items()):
+                names = (batches.column(n).to_pylist() for n in ("batch_id", "rows", "content_digest"))
+                recorded = {batch_id: (rows, digest) for batch_id, rows, digest in zip(*names, strict=True)}
+                _, faults, unreadable = audit_partition(
+                    connection, snapshot, files.get((day, exchange), []), recorded, selection.columns
+                )
+                differences += [
+                    BatchDifference(table, day, exchange, str(f.batch_id), f.kind, f.detail) for f in faults
+                ]
+                if faults:
+                    # Else they hold nothing of this dataset.
+                    problems += unreadable
+                if progress:
+                    progress(sum(rows for rows, _ in recorded.values()))
     return differences, problems
 
 
-def run_query(lake: Lake, dataset: Dataset, selections: Mapping[str, Selection]) -> pa.Table:
-    """The result of a dataset's query, in an order that never changes; its digest is not compared.
+def run_query_twice(
+    lake: Lake, dataset: Dataset, selections: Mapping[str, Selection], progress: Progress | None = None
+) -> tuple[int, str]:
+    """Rows and digest of a query's result.
 
     Raises:
-        DamagedTableError: Rows are gone or cannot be read.
-        QueryError: The query fails.
+        DamagedTableError: A batch is not as recorded.
+        QueryError: It fails, its result has no digest, or is something else the second time.
     """
     tables = {name: (read_snapshot(lake.path(name)), one) for name, one in selections.items()}
-    with repeatable_connection(tables, dataset.views, timezone=dataset.timezone) as connection:
-        return run_repeatably(connection, str(dataset.query))
+    results = []
+    with repeatable_connection(
+        tables, dataset.views, timezone=dataset.timezone, progress=progress
+    ) as connection:
+        for _ in range(2):
+            rows = run_repeatably(connection, str(dataset.query))
+            results.append((rows.num_rows, _digest_of(rows)))
+    if results[0] != results[1]:
+        raise QueryError("the query gives something else each time it runs: does it take a random sample?")
+    return results[0]
+
+
+def table_of(dataset: Dataset, table: str | None) -> DatasetTable:
+    """The table that is meant.
+
+    Raises:
+        TableNotFoundError: It is not clear which, or the dataset does not have it.
+    """
+    by_name = {part.name: part for part in dataset.tables}
+    if table is None and len(by_name) == 1:
+        return dataset.tables[0]
+    if table is None or table not in by_name:
+        raise TableNotFoundError(
+            f"dataset {dataset.name} has the tables {', '.join(by_name)}: say which ('--table')"
+        )
+    return by_name[table]
+
+
+def combined_digest(tables: Sequence[DatasetTable]) -> str:
+    """Digest of several tables: of one, its own."""
+    if len(tables) == 1:
+        return tables[0].content_digest
+    text = "\n".join(f"{t.name} {t.content_digest}" for t in sorted(tables, key=lambda t: t.name))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def sum_of(batches: pa.Table) -> ContentDigest:
+    """Digest of the rows of all batches together, from what was recorded of each."""
+    total = ContentDigest()
+    columns = (batches.column(name).to_pylist() for name in ("rows", "content_digest"))
+    for rows, digest in zip(*columns, strict=True):
+        total += ContentDigest.from_hex(digest, rows)
+    return total
+
+
+def _run_query(
+    lake: Lake, dataset: Dataset, selections: Mapping[str, Selection], progress: Progress | None
+) -> tuple[pa.Table, str]:
+    tables = {name: (read_snapshot(lake.path(name)), one) for name, one in selections.items()}
+    with repeatable_connection(
+        tables, dataset.views, timezone=dataset.timezone, progress=progress
+    ) as connection:
+        rows = run_repeatably(connection, str(dataset.query))
+    return rows, _digest_of(rows)
+
+
+def _digest_of(rows: pa.Table) -> str:
+    digest = ContentDigest()
+    try:
+        digest.update(rows)
+    except (TypeError, ValueError) as error:
+        raise QueryError(f"the query's result has no digest: {error}") from error
+    return digest.hexdigest()
+
+
+def _inconsistencies(dataset: Dataset, batches: pa.Table) -> list[str]:
+    """Where the numbers of a manifest do not add up."""
+    found = []
+    for part in dataset.tables:
+        mine = batches.filter(pa.compute.equal(batches.column("table_name"), part.name))
+        total = sum_of(mine)
+        if (total.rows, total.hexdigest()) != (part.row_count, part.content_digest):
+            found.append(
+                f"the digest of {part.name} is not the sum of its batches': the manifest was changed"
+            )
+    told = (dataset.row_count, dataset.content_digest)
+    tables = (sum(part.row_count for part in dataset.tables), combined_digest(dataset.tables))
+    if dataset.query is None and told != tables:
+        found.append("row count or digest of the manifest is not that of its tables: it was changed")
+    return found
 
 
 def _other_result(dataset: Dataset) -> str:
@@ -267,39 +323,3 @@ def _other_result(dataset: Dataset) -> str:
     ]
     told = f" ({', '.join(changed)})" if changed else ""
     return f"every batch is as it was, but the query gives another result{told}"
-
-
-def _check(what: str, found: ContentDigest, rows: int, digest: str) -> None:
-    if (found.rows, found.hexdigest()) != (rows, digest):
-        raise DamagedTableError(
-            f"dataset {what}: {found.rows:,} rows of digest {found.hexdigest()} instead of {rows:,} rows of "
-            f"{digest}; 'strikelake dataset verify' tells which batch differs"
-        )
-
-
-def _table_of(dataset: Dataset, table: str | None) -> DatasetTable:
-    by_name = {part.name: part for part in dataset.tables}
-    if table is None and len(by_name) == 1:
-        return dataset.tables[0]
-    if table is None or table not in by_name:
-        raise TableNotFoundError(
-            f"dataset {dataset.name} has the tables {', '.join(by_name)}; say which ('--table')"
-        )
-    return by_name[table]
-
-
-def _sums(dataset: Dataset, batches: pa.Table) -> Iterator[tuple[str, int, str]]:
-    for table in dataset.tables:
-        total = ContentDigest()
-        for row in batches.to_pylist():
-            if row["table_name"] == table.name:
-                total += ContentDigest.from_hex(row["content_digest"], row["rows"])
-        yield table.name, total.rows, total.hexdigest()
-
-
-def combined_digest(tables: Sequence[DatasetTable]) -> str:
-    """Digest of several tables: of one, its own."""
-    if len(tables) == 1:
-        return tables[0].content_digest
-    text = "\n".join(f"{t.name} {t.content_digest}" for t in sorted(tables, key=lambda t: t.name))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
-from typing import Any
 
 import pyarrow as pa
 from sqlalchemy import Connection, Engine, delete, insert, select
@@ -18,6 +17,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select
 from catalog import dataset_manifest
 from catalog.batches import sync
 from catalog.database import transaction, write_alone
+from catalog.dataset_files import replay_to_file, replay_to_folder
 from catalog.dataset_manifest import BATCH_SCHEMA, Dataset, DatasetTable, names, read
 from catalog.dataset_replay import (
     SOFTWARE,
@@ -27,13 +27,15 @@ from catalog.dataset_replay import (
     open_session,
     replay,
     replay_to_arrow,
-    replay_to_file,
-    run_query,
+    replay_to_duckdb,
+    run_query_twice,
+    sum_of,
     verify,
 )
 from catalog.models import DatasetBatch, DatasetRow, FeatureBatch, MirrorCursor
 from lake.digest import ContentDigest
 from lake.errors import (
+    CatalogUnavailableError,
     ContractError,
     DamagedTableError,
     DatasetExistsError,
@@ -42,15 +44,18 @@ from lake.errors import (
     TableNotFoundError,
 )
 from lake.queries import load_folder
-from lake.selection import Partition, Selection
+from lake.repeatable_query import check_repeatable
 from lake.session import VIEWS
 from lake.snapshot import read_snapshot
 from lake.table import Lake
 
 __all__ = [
     "Dataset", "check_not_needed", "create", "datasets_with", "names", "open_session", "read", "remove",
-    "replay", "replay_to_arrow", "replay_to_file", "sync_datasets", "verify",
+    "replay", "replay_to_arrow", "replay_to_duckdb", "replay_to_file", "replay_to_folder", "sync_datasets",
+    "verify",
 ]  # fmt: skip
+
+_ROWS_AN_INSERT = 10_000
 
 
 def create(
@@ -97,23 +102,21 @@ def create(
     if first > last:
         raise QueryError(f"no session is from {first} to {last}: the first date is after the last")
     chosen = list(dict.fromkeys(tables))
+    if not chosen:
+        raise TableNotFoundError("a dataset needs a table")
     for table in chosen:
         lake.path(table)
     sync(lake, engine)
     wanted = tuple(sorted(set(exchanges)))
-    parts, recorded = [], []
+    parts, recorded, schemas = [], [], {}
     for table in chosen:
         version, batches = _batches_of(engine, table, first, last, wanted)
-        if not batches:
+        if not batches.num_rows:
             raise TableNotFoundError(_no_rows(engine, table, first, last, wanted))
-        columns = tuple(read_snapshot(lake.path(table), version).schema.names)
-        rows = pa.table({n: [b[n] for b in batches] for n in BATCH_SCHEMA.names}, schema=BATCH_SCHEMA)
-        recorded.append(rows)
-        total = ContentDigest()
-        for batch in batches:
-            total += ContentDigest.from_hex(batch["content_digest"], batch["rows"])
-        parts.append(DatasetTable(table, version, columns, total.rows, total.hexdigest()))
-    batches_table = pa.concat_tables(recorded)
+        schemas[table] = read_snapshot(lake.path(table), version).schema
+        total = sum_of(batches)
+        parts.append(DatasetTable(table, version, tuple(schemas[table].names), total.rows, total.hexdigest()))
+        recorded.append(batches)
     draft = Dataset(
         name=name,
         created_at=datetime.now(UTC),
@@ -128,21 +131,35 @@ def create(
         content_digest=combined_digest(parts),
         software={package: importlib.metadata.version(package) for package in SOFTWARE},
     )
-    selections = _selections(draft, batches_table)
-    differences, problems = compare(lake, batches_table, selections, progress)
+    if query is not None:
+        # Before the first row is read: a typing error must not come up after minutes.
+        check_repeatable(query, schemas, draft.views, timezone=draft.timezone)
+    batches_table = pa.concat_tables(recorded)
+    made = dataset_manifest.write(lake, _proven(lake, draft, batches_table, progress), batches_table)
+    try:
+        with transaction(engine) as connection:
+            write_alone(connection)
+            _mirror_one(connection, made)
+    except CatalogUnavailableError as error:
+        raise CatalogUnavailableError(
+            f"dataset {name} is made, but not mirrored yet: {error}; run 'strikelake catalog sync' later"
+        ) from error
+    return made
+
+
+def _proven(lake: Lake, draft: Dataset, batches: pa.Table, progress: Progress | None) -> Dataset:
+    """The dataset with the digest of its rows, once every batch was found to be as recorded."""
+    selections = draft.selections(batches)
+    if draft.query is not None:
+        count, digest = run_query_twice(lake, draft, selections, progress)
+        return dataclasses.replace(draft, row_count=count, content_digest=digest)
+    differences, problems = compare(lake, selections, progress)
     if differences or problems:
-        told = [f"batch {d.batch_id} of {d.table}: {d.detail}" for d in differences[:5]] + list(problems)
+        told = [f"batch {d.batch_id} of {d.table}: {d.detail}" for d in differences[:5]] + problems[:5]
         raise DamagedTableError(
             f"no dataset was made: {'; '.join(told)}; run 'strikelake catalog verify' for the whole list"
         )
-    if query is not None:
-        count, digest = _run_twice(lake, draft, selections)
-        draft = dataclasses.replace(draft, row_count=count, content_digest=digest)
-    made = dataset_manifest.write(lake, draft, batches_table)
-    with transaction(engine) as connection:
-        write_alone(connection)
-        _mirror_one(connection, made)
-    return made
+    return draft
 
 
 def sync_datasets(lake: Lake, engine: Engine) -> None:
@@ -150,18 +167,27 @@ def sync_datasets(lake: Lake, engine: Engine) -> None:
 
     Raises:
         CatalogUnavailableError: The catalog does not answer.
-        DamagedTableError: A manifest cannot be read.
+        DamagedTableError: A dataset cannot be read; the catalog keeps what it knows of it, and the others
+            are brought up to date all the same.
     """
+    problems = []
     with transaction(engine) as connection:
         write_alone(connection)
         known = mirrored_datasets(connection)
-        present = {d.name: d for d in dataset_manifest.read_all(lake)}
-        for name in known.keys() - present.keys():
+        present = dataset_manifest.names(lake)
+        for name in known.keys() - set(present):
             _forget(connection, name)
-        for name, dataset in present.items():
-            if known.get(name) != dataset.manifest_sha256:
-                _forget(connection, name)
-                _mirror_one(connection, dataset)
+        for name in present:
+            try:
+                dataset = read(lake, name)
+                if known.get(name) != dataset.manifest_sha256:
+                    dataset.batches()
+                    _forget(connection, name)
+                    _mirror_one(connection, dataset)
+            except DamagedTableError as error:
+                problems.append(str(error))
+    if problems:
+        raise DamagedTableError("; ".join(problems))
 
 
 def mirrored_datasets(connection: Connection) -> dict[str, str]:
@@ -177,7 +203,7 @@ def remove(lake: Lake, engine: Engine, name: str) -> None:
         DatasetNotFoundError: There is none of that name.
         CatalogUnavailableError: The catalog does not answer; the dataset is deleted all the same.
     """
-    dataset_manifest.remove(lake, name)
+    name = dataset_manifest.remove(lake, name)
     with transaction(engine) as connection:
         write_alone(connection)
         _forget(connection, name)
@@ -209,11 +235,12 @@ def check_not_needed(lake: Lake, before: date, *, tables: Iterable[str] | None =
     needed = []
     wanted = set(tables) if tables else None
     for dataset in dataset_manifest.read_all(lake):
-        batches = dataset.batches()
-        places = zip(
-            batches.column("table_name").to_pylist(), batches.column("date").to_pylist(), strict=True
-        )
-        dates = {day for table, day in places if day < before and (wanted is None or table in wanted)}
+        places = dataset.batches().group_by(["table_name", "date"]).aggregate([]).to_pylist()
+        dates = {
+            place["date"]
+            for place in places
+            if place["date"] < before and (wanted is None or place["table_name"] in wanted)
+        }
         if dates:
             needed.append(f"{dataset.name} ({min(dates)} to {max(dates)})")
     if needed:
@@ -225,7 +252,7 @@ def check_not_needed(lake: Lake, before: date, *, tables: Iterable[str] | None =
 
 def _batches_of(
     engine: Engine, table: str, first: date, last: date, exchanges: tuple[str, ...]
-) -> tuple[int, list[dict[str, Any]]]:
+) -> tuple[int, pa.Table]:
     """Version and batches of a table at one instant.
 
     Raises:
@@ -233,8 +260,8 @@ def _batches_of(
     """
     query = (
         select(
-            FeatureBatch.table_name, FeatureBatch.date, FeatureBatch.exchange, FeatureBatch.batch_id,
-            FeatureBatch.record_count.label("rows"), FeatureBatch.content_digest,
+            FeatureBatch.date, FeatureBatch.exchange, FeatureBatch.batch_id,
+            FeatureBatch.record_count, FeatureBatch.content_digest,
         )
         .where(FeatureBatch.table_name == table, FeatureBatch.date.between(first, last))
         .where(FeatureBatch.state != "dropped")
@@ -246,14 +273,27 @@ def _batches_of(
         version = connection.execute(
             select(MirrorCursor.table_version).where(MirrorCursor.table_name == table)
         ).scalar_one_or_none()
-        batches = [dict(row) for row in connection.execute(query).mappings()]
-    orphaned = sum(batch["rows"] for batch in batches if batch["batch_id"] is None)
+        rows = connection.execute(query).all()
+    orphaned = sum(count for _, _, batch_id, count, _ in rows if batch_id is None)
     if orphaned:
         raise ContractError(
             f"{orphaned:,} rows of {table} were committed by another tool and belong to no batch: "
             "a dataset cannot name them"
         )
-    return -1 if version is None else version, batches
+    found: dict[tuple[date, str, str | None], tuple[int, str]] = {}
+    for day, exchange, batch_id, count, digest in rows:
+        before = found.get((day, exchange, batch_id))
+        if before is not None:  # several files of one batch
+            total = ContentDigest.from_hex(before[1], before[0])
+            total += ContentDigest.from_hex(digest, count)
+            found[day, exchange, batch_id] = (total.rows, total.hexdigest())
+        else:
+            found[day, exchange, batch_id] = (count, digest)
+    days, places, ids = zip(*found, strict=True) if found else ((), (), ())
+    counts, digests = zip(*found.values(), strict=True) if found else ((), ())
+    columns = ([table] * len(found), days, places, ids, counts, digests)
+    arrays = [pa.array(values, f.type) for values, f in zip(columns, BATCH_SCHEMA, strict=True)]
+    return -1 if version is None else version, pa.table(arrays, schema=BATCH_SCHEMA)
 
 
 def _no_rows(engine: Engine, table: str, first: date, last: date, exchanges: tuple[str, ...]) -> str:
@@ -265,42 +305,6 @@ def _no_rows(engine: Engine, table: str, first: date, last: date, exchanges: tup
     told = f"its sessions are {known[0]} to {known[-1]}" if known else "it is empty"
     where = f" of {', '.join(exchanges)}" if exchanges else ""
     return f"{table} has no rows{where} from {first} to {last}: {told}"
-
-
-def _selections(dataset: Dataset, batches: pa.Table) -> dict[str, Selection]:
-    return {
-        table.name: Selection(table.name, wanted, table.columns)
-        for table in dataset.tables
-        for wanted in [_by_partition(batches, table.name)]
-    }
-
-
-def _by_partition(batches: pa.Table, table: str) -> dict[Partition, list[str]]:
-    wanted: dict[Partition, list[str]] = {}
-    for row in batches.to_pylist():
-        if row["table_name"] == table:
-            wanted.setdefault((str(row["date"]), row["exchange"]), []).append(row["batch_id"])
-    return wanted
-
-
-def _run_twice(lake: Lake, dataset: Dataset, selections: Mapping[str, Selection]) -> tuple[int, str]:
-    """Rows and digest of a query's result.
-
-    Raises:
-        QueryError: It gives something else the second time: random(), now() and the like.
-    """
-    results = []
-    for _ in range(2):
-        rows = run_query(lake, dataset, selections)
-        try:
-            digest = ContentDigest()
-            digest.update(rows)
-        except (TypeError, ValueError) as error:
-            raise QueryError(f"the query's result has no digest: {error}") from error
-        results.append((rows.num_rows, digest.hexdigest()))
-    if results[0] != results[1]:
-        raise QueryError("the query gives something else each time it runs (random(), now() ...?)")
-    return results[0]
 
 
 def _mirror_one(connection: Connection, dataset: Dataset) -> None:
@@ -316,14 +320,9 @@ def _mirror_one(connection: Connection, dataset: Dataset) -> None:
             manifest_sha256=dataset.manifest_sha256,
         )
     )
-    rows = [
-        {
-            "dataset": dataset.name, "table_name": row["table_name"], "batch_id": row["batch_id"],
-            "date": row["date"], "exchange": row["exchange"],
-        }
-        for row in dataset.batches().to_pylist()
-    ]  # fmt: skip
-    if rows:
+    for piece in dataset.batches().to_batches(max_chunksize=_ROWS_AN_INSERT):
+        columns = piece.select(["table_name", "batch_id", "date", "exchange"])
+        rows = [{"dataset": dataset.name, **row} for row in columns.to_pylist()]
         connection.execute(insert(DatasetBatch), rows)
 
 

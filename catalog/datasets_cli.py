@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lake.cli import command_line, settings_of
-from lake.errors import QueryError
+from lake.errors import DamagedTableError, QueryError
 from lake.output import Format, TextOrJson, show_rows, to_json
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ app = typer.Typer(
 
 _DATE = ["%Y-%m-%d"]
 _BREACH = 3
+_BATCHES_SHOWN = 20
 _NAME = Annotated[str, typer.Argument(help="Name of the dataset.")]
 _OUTPUT = Annotated[TextOrJson, typer.Option(help="How to print the result.")]
 
@@ -79,20 +81,33 @@ def create(
 def list_(
     ctx: typer.Context, output: Annotated[Format, typer.Option(help="How to print.")] = Format.TABLE
 ) -> None:
-    """List the datasets of the lake."""
-    from catalog.dataset_manifest import read_all
+    """List the datasets of the lake; exit code 3 if one cannot be read."""
+    from catalog.dataset_manifest import names, read
 
     settings = settings_of(ctx)
-    rows = [
-        {
-            "name": one.name, "from": one.first, "to": one.last,
-            "tables": ", ".join(table.name for table in one.tables) + (" (query)" if one.query else ""),
-            "created_at": one.created_at, "row_count": one.row_count, "content_digest": one.content_digest,
-        }
-        for one in read_all(settings.lake)
-    ]  # fmt: skip
-    columns = ["name", "from", "to", "tables", "created_at", "row_count", "content_digest"]
+    rows, damaged = [], []
+    for name in names(settings.lake):
+        try:
+            one = read(settings.lake, name)
+        except DamagedTableError as error:
+            damaged.append(str(error))
+            continue
+        rows.append(
+            {
+                "name": one.name, "from": one.first, "to": one.last,
+                "tables": ", ".join(table.name for table in one.tables) + (" (query)" if one.query else ""),
+                "row_count": one.row_count, "created_at": one.created_at,
+                "content_digest": one.content_digest, "versions": one.versions,
+            }
+        )  # fmt: skip
+    columns = ["name", "from", "to", "tables", "row_count"]
+    if output is not Format.TABLE:
+        columns += ["created_at", "content_digest", "versions"]
     show_rows(rows, output, columns=columns, zone=settings.timezone)
+    for why in damaged:
+        typer.echo(f"strikelake: {why}", err=True)
+    if damaged:
+        raise typer.Exit(_BREACH)
 
 
 @app.command(epilog="Example: strikelake dataset show week30 --output json")
@@ -108,44 +123,60 @@ def show(ctx: typer.Context, name: _NAME, output: _OUTPUT = TextOrJson.TEXT) -> 
 def replay(
     ctx: typer.Context,
     name: _NAME,
-    to: Annotated[Path, typer.Option(help="File: .parquet, .arrow or .feather.")],
-    table: Annotated[str | None, typer.Option(help="Which table, if it has several.")] = None,
+    to: Annotated[
+        Path,
+        typer.Option(
+            help="File (.parquet, .arrow, .feather), replaced if there; of many tables, a new folder."
+        ),
+    ],
+    table: Annotated[str | None, typer.Option(help="Only this table, if it has several.")] = None,
     output: _OUTPUT = TextOrJson.TEXT,
 ) -> None:
-    """Write the dataset's rows, the same in the same order as ever; checked against its digest."""
-    from catalog.datasets import read, replay_to_file
+    """Write the dataset's rows, the same in the same order as ever; whole and proven, or nothing."""
+    from catalog.datasets import read, replay_to_file, replay_to_folder
     from lake.progress import progress_bar
 
     settings = settings_of(ctx)
     chosen = read(settings.lake, name)
-    with progress_bar("rows", total=chosen.row_count) as advance:
-        rows = replay_to_file(settings.lake, chosen, to, table=table, progress=advance)
+    parts = [part for part in chosen.tables if table in {None, part.name}]
+    told = _head(chosen)
+    with progress_bar("rows", total=sum(part.row_count for part in parts)) as advance:
+        if table is None and chosen.query is None and len(parts) > 1:
+            counts = replay_to_folder(settings.lake, chosen, to, progress=advance)
+            files = {part: str(to / f"{part}.parquet") for part in counts}
+            rows = sum(counts.values())
+        else:
+            rows = replay_to_file(settings.lake, chosen, to, table=table, progress=advance)
+            files = {"result" if chosen.query is not None else parts[0].name: str(to)}
+            if table is not None:
+                told |= {"row_count": parts[0].row_count, "content_digest": parts[0].content_digest}
     if output is TextOrJson.JSON:
-        typer.echo(to_json({**_head(chosen), "file": str(to), "rows_written": rows}))
+        typer.echo(to_json({**told, "rows_written": rows, "files": files}))
     else:
-        typer.echo(f"{rows:,} rows in {to}, content digest as recorded")
+        typer.echo(f"{rows:,} rows in {to}, content digest {told['content_digest']} as recorded")
 
 
 @app.command(epilog="Example: strikelake dataset verify week30")
 def verify(ctx: typer.Context, name: _NAME, output: _OUTPUT = TextOrJson.TEXT) -> None:
     """Prove that a dataset is as it was, or say which batch differs; exit code 3 if one does."""
+    from catalog.dataset_replay import Verification
     from catalog.datasets import read
     from catalog.datasets import verify as check
     from lake.progress import progress_bar
 
     settings = settings_of(ctx)
-    chosen = read(settings.lake, name)
-    with progress_bar("rows", total=sum(t.row_count for t in chosen.tables)) as advance:
-        found = check(settings.lake, chosen, progress=advance)
-    names = ("table", "date", "exchange", "batch_id", "kind", "detail")
-    differences = [{n: getattr(d, n) for n in names} for d in found.differences]
+    head: dict[str, Any] = {"name": name, "row_count": None, "content_digest": None, "versions": {}}
+    try:
+        chosen = read(settings.lake, name)
+        head = _head(chosen)
+        with progress_bar("rows", total=sum(t.row_count for t in chosen.tables)) as advance:
+            found = check(settings.lake, chosen, progress=advance)
+    except DamagedTableError as error:
+        found = Verification(name, 0, None, (), (str(error),))
+    differences = [asdict(difference) for difference in found.differences]
     if output is TextOrJson.JSON:
-        typer.echo(
-            to_json(
-                {**_head(chosen), "intact": found.intact, "differences": differences,
-                 "problems": list(found.problems)}
-            )
-        )  # fmt: skip
+        told = {"intact": found.intact, "differences": differences, "problems": list(found.problems)}
+        typer.echo(to_json({**head, **told}))
     elif found.intact:
         typer.echo(f"{name} is intact: {found.row_count:,} rows, content digest {found.content_digest}")
     else:
@@ -174,7 +205,7 @@ def _text(query: Path | None) -> str | None:
     if query is None:
         return None
     try:
-        return query.read_text(encoding="utf-8")
+        return query.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise QueryError(f"{query}: {error}") from error
 
@@ -194,14 +225,21 @@ def _show(one: Dataset, output: TextOrJson, settings: Settings, *, batches: bool
         typer.echo(to_json(told, zone=settings.timezone))
         return
     exchanges = f" of {', '.join(one.exchanges)}" if one.exchanges else ""
-    typer.echo(f"dataset {one.name}: {one.row_count:,} rows, content digest {one.content_digest}")
+    typer.echo(f"dataset {one.name}: {one.row_count:,} rows")
+    typer.echo(f"  content digest {one.content_digest}")
     typer.echo(f"  sessions{exchanges} from {one.first} to {one.last}")
     for table in one.tables:
         typer.echo(f"  {table.name} at version {table.version}: {table.row_count:,} rows")
     if one.query is not None:
         typer.echo("  the result of:")
         typer.echo("".join(f"    {line}\n" for line in one.query.strip().splitlines()), nl=False)
-    typer.echo(f"  replay: {command_line(settings)} dataset replay {one.name} --to {one.name}.parquet")
+    several = one.query is None and len(one.tables) > 1
+    target = f"{one.name}-rows" if several else f"{one.name}.parquet"
+    typer.echo(f"  replay: {command_line(settings)} dataset replay {one.name} --to {target}")
     if batches:
-        rows = one.batches().select(["table_name", "date", "exchange", "batch_id", "rows"]).to_pylist()
-        show_rows(rows, Format.TABLE, limit=20)
+        rows = one.batches()
+        wanted = ["date", "exchange", "table_name", "batch_id", "rows"]
+        typer.echo(f"  {rows.num_rows:,} batches:")
+        show_rows(rows.slice(0, _BATCHES_SHOWN).select(wanted).to_pylist(), Format.TABLE)
+        if rows.num_rows > _BATCHES_SHOWN:
+            typer.echo(f"... and {rows.num_rows - _BATCHES_SHOWN:,} more: see --output json")

@@ -2,87 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from lake.data_file import NOT_CONTENT, partition_of, read_data_file
+from lake.data_file import NOT_CONTENT
 from lake.digest import ContentDigest, digests_by
 from lake.errors import DamagedTableError
-from lake.selection import Partition
-from lake.snapshot import Snapshot, select_files
+from lake.partition_reader import files_apart, stream_files
+from lake.snapshot import Snapshot
+
+Recorded = Mapping[str | None, tuple[int, str]]
+"""Rows and content digest that were recorded of each batch; None stands for rows of no batch."""
+
+Found = dict[str | None, ContentDigest]
+"""Digest of the rows found of each batch."""
 
 
-@contextmanager
-def plain_reader() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB connection that reads files as they are: times in UTC, no downloads."""
-    connection = duckdb.connect(":memory:")
-    try:
-        connection.execute("SET autoinstall_known_extensions = false")
-        connection.execute("SET TimeZone = 'UTC'")
-        yield connection
-    finally:
-        connection.close()
+@dataclass(frozen=True, slots=True)
+class BatchFault:
+    """A batch that is not as recorded.
+
+    Attributes:
+        batch_id: The batch, None for rows of no batch.
+        kind: `missing` (none of its rows), `rows` (another number of rows), `values` (a value differs).
+        detail: For a person.
+    """
+
+    batch_id: str | None
+    kind: str
+    detail: str
 
 
-def found_in_partition(
+def audit_partition(
     connection: duckdb.DuckDBPyConnection,
     snapshot: Snapshot,
-    partition: Partition,
+    files: Sequence[Path],
+    recorded: Recorded,
     columns: Sequence[str] | None = None,
-) -> tuple[dict[str | None, ContentDigest], list[str]]:
-    """Digest of every batch in one partition, and what could not be read.
+) -> tuple[Found, list[BatchFault], list[str]]:
+    """Compare every batch of one partition with what was recorded of it.
 
     Args:
-        connection: To read with; its `TimeZone` is UTC.
+        connection: To read with, see `lake.partition_reader.plain_reader`.
         snapshot: The table.
-        partition: Which one.
+        files: Those of the partition.
+        recorded: What should be there.
         columns: Only these columns count; all by default.
+
+    Returns:
+        What was found of each batch, which of the recorded batches differ, and which files cannot be read.
     """
-    wanted = dict(zip(snapshot.partition_by, partition, strict=True))
-    files = [f for f in snapshot.files if partition_of(f.relative_to(snapshot.folder).as_posix()) == wanted]
-    wanted_columns = snapshot.schema.names if columns is None else [*columns, *NOT_CONTENT]
-    schema = pa.schema([f for f in snapshot.schema if f.name in wanted_columns])
-    if not files:
-        return {}, []
-    try:
-        reader = connection.sql(select_files(schema, snapshot.partition_by, files)).to_arrow_reader()
-        return digests_by(reader, "batch_id", ignore=NOT_CONTENT), []
-    except (duckdb.Error, DamagedTableError):
-        return _file_by_file(snapshot, files, schema)
-
-
-def _file_by_file(
-    snapshot: Snapshot, files: Sequence[Path], schema: pa.Schema
-) -> tuple[dict[str | None, ContentDigest], list[str]]:
-    """What can be read of a partition of which something cannot."""
-    found: dict[str | None, ContentDigest] = {}
-    problems = []
-    for file in files:
-        relative = file.relative_to(snapshot.folder).as_posix()
+    names = set(snapshot.schema.names if columns is None else [*columns, *NOT_CONTENT])
+    schema = pa.schema([field for field in snapshot.schema if field.name in names])
+    found: Found = {}
+    problems: list[str] = []
+    faults: list[BatchFault] = []
+    if files:
         try:
-            _, rows = read_data_file(snapshot.folder, relative)
-        except DamagedTableError as error:
-            problems.append(str(error).partition("\n")[0])
+            reader = stream_files(connection, snapshot, files, schema)
+            found = digests_by(reader, "batch_id", ignore=NOT_CONTENT)
+            faults = batch_faults(found, recorded)
+        except (duckdb.Error, DamagedTableError, pa.ArrowException, OSError):
+            faults = batch_faults({}, recorded)
+    if files and faults:
+        # One bad file may spoil what DuckDB makes of the others, its types for instance: each by itself.
+        found, problems = _found_apart(snapshot, files, schema)
+    return found, batch_faults(found, recorded), problems
+
+
+def batch_faults(found: Mapping[str | None, ContentDigest], recorded: Recorded) -> list[BatchFault]:
+    """How batches differ from what was recorded of them; none if they do not."""
+    faults = []
+    for batch_id, (rows, digest) in recorded.items():
+        one = found.get(batch_id)
+        if one is None:
+            faults.append(BatchFault(batch_id, "missing", f"none of its {rows:,} rows is there"))
+        elif one.rows != rows:
+            faults.append(BatchFault(batch_id, "rows", f"{one.rows:,} rows instead of {rows:,}"))
+        elif one.hexdigest() != digest:
+            told = f"a value of its {rows:,} rows differs (digest {one.hexdigest()}, was {digest})"
+            faults.append(BatchFault(batch_id, "values", told))
+    return faults
+
+
+def _found_apart(snapshot: Snapshot, files: Sequence[Path], schema: pa.Schema) -> tuple[Found, list[str]]:
+    found: Found = {}
+    problems = []
+    for rows, problem in files_apart(snapshot, files):
+        if rows is None or "batch_id" not in rows.column_names:
+            problems.append(problem or "a file has no column batch_id")
             continue
-        rows = rows.select([name for name in schema.names if name in rows.column_names])
-        for batch_id, digest in digests_by(rows, "batch_id", ignore=NOT_CONTENT).items():
+        present = rows.select([name for name in schema.names if name in rows.column_names])
+        for batch_id, digest in digests_by(present, "batch_id", ignore=NOT_CONTENT).items():
             if batch_id in found:
                 found[batch_id] += digest
             else:
                 found[batch_id] = digest
     return found, problems
-
-
-def difference(found: ContentDigest | None, rows: int, digest: str) -> tuple[str, str]:
-    """How a batch differs from what was recorded of it: kind and detail, both empty if it does not."""
-    if found is None:
-        return "missing", f"none of its {rows:,} rows is there"
-    if found.rows != rows:
-        return "rows", f"{found.rows:,} rows instead of {rows:,}"
-    if found.hexdigest() != digest:
-        return "values", f"a value of its {rows:,} rows differs (digest {found.hexdigest()}, was {digest})"
-    return "", ""
