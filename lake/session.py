@@ -178,6 +178,8 @@ class Session:
             # Offline machines would wait two seconds for a download at every unknown function.
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
+            # A name that is no table must not be looked for among the variables of the program.
+            "python_enable_replacements": "false",
             "parquet_metadata_cache": "true",
             "TimeZone": literal(self.lake.timezone),
         }

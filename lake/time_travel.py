@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
 
 from lake.commit_log import commits_after, read_commit, version_at, versions
 from lake.errors import VersionNotFoundError
 from lake.log_archive import archived_through
-from lake.selection import Partition, Selection
+from lake.partition_reader import Partition
+from lake.selection import Selection
 
 
 def archived_version(table_path: Path, at: int | datetime) -> int | None:
@@ -49,7 +53,7 @@ def selection_at(
             no batch, or its commits were cleaned up by another tool.
         DamagedTableError: A commit cannot be read.
     """
-    batches: dict[Partition, list[str]] = {}
+    batches: dict[Partition, list[dict[str, Any]]] = {}
     name = table_path.name
     expected = 0
     for commit in commits_after(table_path, -1):
@@ -62,17 +66,21 @@ def selection_at(
                     f"{name} cannot be read at version {version} any more: {told} was dropped since"
                 )
             continue
+        records = commit.batch.get("files", {})
         for add in commit.adds:
             if not add.get("dataChange", True):
                 continue
-            batch_id = commit.batch.get("batch_id")
-            if batch_id is None:
+            batch_id, record = commit.batch.get("batch_id"), records.get(add["path"])
+            if batch_id is None or record is None:
                 raise VersionNotFoundError(
                     f"{name} cannot be read at version {version} any more: version {commit.version} was "
                     "committed by another tool, and its rows belong to no batch"
                 )
             key = tuple(add["partitionValues"][column] for column in partition_by)
-            batches.setdefault(key, []).append(batch_id)
+            batches.setdefault(key, []).append(
+                {"batch_id": batch_id, "rows": record["rows"], "content_digest": record["content_digest"]}
+            )
     if expected <= version:
         raise VersionNotFoundError(f"{name} has lost its commits from version {expected} on")
-    return Selection(name, batches, columns)
+    tables = {key: pa.Table.from_pylist(rows) for key, rows in batches.items()}
+    return Selection(name, tables, columns)
