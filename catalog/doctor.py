@@ -41,7 +41,7 @@ from lake.commit_log import checkpoint_version, commits_after, versions
 from lake.compaction import Finished, active_files, small_files
 from lake.errors import CatalogUnavailableError, DamagedTableError, SettingsError, StrikelakeError
 from lake.log_archive import archived_through
-from lake.log_recovery import log_damage
+from lake.log_damage import log_damage
 from lake.orphans import Verdict, find_orphans
 from lake.snapshot import read_snapshot
 from lake.spool import Spool

@@ -96,7 +96,7 @@ def _repair_table(
 def _commit_lost(lake: Lake, path: Path) -> None:
     # Judged again: mending the log may have brought them back already.
     lost = [o for o in find_orphans(lake, path) if o.verdict is Verdict.LOST]
-    commit_lost(lake, path, lost)
+    commit_lost(path, lost)
 
 
 def _delete_orphans(lake: Lake, path: Path, findings: list[Finding]) -> dict[Finding, str]:

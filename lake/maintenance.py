@@ -23,7 +23,7 @@ from lake.compaction import Compacted, Finished, active_files, compact, small_fi
 from lake.durability import fsync_directory
 from lake.errors import CommitConflictError, DamagedTableError, StrikelakeError
 from lake.log_archive import FOLDER, ArchivedCommit, archive_commits, archived_through
-from lake.log_recovery import can_be_read
+from lake.log_damage import can_be_read
 from lake.process_lock import ProcessLock
 from lake.table import Lake, TableSpec, open_table
 
