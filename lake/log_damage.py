@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ class LogDamage:
     Attributes:
         kind: `torn_commit`, `empty_commit`, `missing_commit` or `torn_checkpoint`.
         version: Version concerned.
-        path: The file.
+        path: The file; of a torn checkpoint also `_last_checkpoint`, which names the newest one.
     """
 
     kind: str
@@ -46,6 +47,8 @@ def log_damage(table_path: Path, *, since_checkpoint: bool = False) -> list[LogD
                 break
         else:
             damage.append(LogDamage("torn_checkpoint", version, path))
+    if (hint := torn_hint(table_path)) is not None:
+        damage.append(hint)
     known = versions(table_path)
     for version in known:
         path = commit_file(table_path, version)
@@ -70,8 +73,9 @@ def _missing(table_path: Path, known: list[int], sound_through: int, *, since_ch
     """Versions between the oldest and the newest that have no commit file."""
     newest = max([sound_through, *known])
     first = sound_through if since_checkpoint else min(known, default=0)
-    # Without a checkpoint that can be read, the log has to begin at its beginning.
-    if sound_through < 0 and archived_through(table_path) < 0:
+    # Without a checkpoint that can be read, the log has to begin at its beginning. Behind one, other tools
+    # may have cleaned it, but hardly of its first commit alone.
+    if (sound_through < 0 or first == 1) and archived_through(table_path) < 0:
         first = 0
     present = set(known)
     # Looked at twice: a folder that others write into may be listed without its newest names, and a log
@@ -83,6 +87,19 @@ def _missing(table_path: Path, known: list[int], sound_through: int, *, since_ch
     ]
     archived = archived_through(table_path) if missing else -1
     return [version for version in missing if version > archived]
+
+
+def torn_hint(table_path: Path) -> LogDamage | None:
+    """`_last_checkpoint` if it cannot be read or names no checkpoint that is there: opening may fail on it."""
+    path = table_path / "_delta_log" / "_last_checkpoint"
+    try:
+        version = int(json.loads(path.read_bytes())["version"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        version = -1
+    there = any(can_be_read(found) for found in path.parent.glob(f"{version:020d}.checkpoint*.parquet"))
+    return None if there else LogDamage("torn_checkpoint", max(version, 0), path)
 
 
 def can_be_read(checkpoint: Path) -> bool:

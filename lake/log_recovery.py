@@ -33,7 +33,7 @@ from lake.commit_log import (
     versions,
 )
 from lake.data_file import restored_file
-from lake.durability import fsync_directory, fsync_file, write_durably
+from lake.durability import fsync_directory, write_durably
 from lake.errors import CommitConflictError, DamagedTableError
 from lake.log_archive import FOLDER, archived_commits
 from lake.log_damage import LogDamage, log_damage
@@ -74,7 +74,6 @@ def recover_log(
     """
     damages = log_damage(table_path, since_checkpoint=not whole)
     if not damages:
-        _mend_hint(table_path)
         return []
     creation = next((d for d in damages if d.version == 0 and d.kind != "torn_checkpoint"), None)
     if creation is not None and spec is None:
@@ -83,7 +82,7 @@ def recover_log(
         if damage.kind == "torn_checkpoint":
             _set_aside(table_path, damage.path)
             damage.path.unlink(missing_ok=True)
-    _mend_hint(table_path)
+    fsync_directory(table_path / "_delta_log")
     if checkpoint_version(table_path) < 0:
         _return_archived(table_path)
     if creation is not None and spec is not None:
@@ -295,19 +294,3 @@ def _set_aside(table_path: Path, path: Path) -> None:
     folder = table_path / FOLDER / "damaged"
     folder.mkdir(parents=True, exist_ok=True)
     write_durably(folder / f"{path.name}.{uuid.uuid4().hex[:8]}", content)
-
-
-def _mend_hint(table_path: Path) -> None:
-    """Remove a `_last_checkpoint` that names a checkpoint which is not there: opening would fail on it."""
-    hint = table_path / "_delta_log" / "_last_checkpoint"
-    try:
-        version = int(json.loads(hint.read_bytes())["version"])
-    except FileNotFoundError:
-        return
-    except (ValueError, KeyError, TypeError):
-        version = -1
-    if not any(hint.parent.glob(f"{version:020d}.checkpoint*.parquet")):
-        hint.unlink(missing_ok=True)
-        fsync_directory(hint.parent)
-    else:
-        fsync_file(hint)

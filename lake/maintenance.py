@@ -18,7 +18,15 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from lake.append import sync_log, write_log_checkpoint
-from lake.commit_log import Commit, checkpoint_version, commit_file, read_actions, read_commit, versions
+from lake.commit_log import (
+    Commit,
+    checkpoint_version,
+    commit_file,
+    commits_after,
+    read_actions,
+    read_commit,
+    versions,
+)
 from lake.compaction import Compacted, Finished, active_files, compact, small_files
 from lake.durability import fsync_directory
 from lake.errors import CommitConflictError, DamagedTableError, StrikelakeError
@@ -182,11 +190,16 @@ def _maintain_table(
     )
 
 
-def clean_log(table_path: Path, *, before: datetime) -> CleanedLog:
+def clean_log(table_path: Path, *, before: datetime, dry_run: bool = False) -> CleanedLog:
     """Archive the commits made before a moment that a log checkpoint sums up, and delete what they removed.
 
     To be called under the table's maintenance lock. It can be interrupted anywhere: commits are deleted
     from the log only once they are archived and the files that they removed are gone.
+
+    Args:
+        table_path: Folder of the table.
+        before: Commits of this moment and later stay.
+        dry_run: Only tell what would be done.
 
     Raises:
         DamagedTableError: A commit cannot be read; nothing newer is touched.
@@ -197,30 +210,56 @@ def clean_log(table_path: Path, *, before: datetime) -> CleanedLog:
     old = [v for v in known if v < keep]
     if not old:
         return CleanedLog()
-    handle = open_table(table_path)
-    active = {f.path for f in active_files(handle)}
-    # Before a commit leaves the log, whatever it says has to be on the disk in the checkpoint.
-    sync_log(table_path, after=keep - 1, through=handle.version())
+    needed = _needed_since(table_path, keep)
+    if not dry_run:
+        # Before a commit leaves the log, whatever it says has to be on the disk in the checkpoint.
+        sync_log(table_path, after=keep - 1, through=open_table(table_path).version())
     archived = archived_through(table_path)
     files = size = 0
     for start in range(0, len(old), _COMMITS_AN_ARCHIVE):
         chunk = [_read_for_archive(table_path, v) for v in old[start : start + _COMMITS_AN_ARCHIVE]]
-        fresh = [c for c in chunk if c.version > archived]
-        if fresh:
-            archive_commits(table_path, fresh)
-        for one in chunk:
-            for remove in Commit.of(one.version, one.actions, one.modified_ms).removes:
-                path = unquote(remove["path"])
-                if path not in active:
-                    freed = delete_data_file(table_path / path)
-                    files, size = files + (freed is not None), size + (freed or 0)
+        doomed = {
+            unquote(remove["path"])
+            for one in chunk
+            for remove in Commit.of(one.version, one.actions, one.modified_ms).removes
+        } - needed
+        if dry_run:
+            sizes = [(table_path / path).stat().st_size for path in doomed if (table_path / path).exists()]
+            files, size = files + len(sizes), size + sum(sizes)
+            continue
+        for run in _runs([c for c in chunk if c.version > archived]):
+            archive_commits(table_path, run)
+        for path in sorted(doomed):
+            freed = delete_data_file(table_path / path)
+            files, size = files + (freed is not None), size + (freed or 0)
         for one in chunk:
             commit_file(table_path, one.version).unlink(missing_ok=True)
-    for checkpoint in (table_path / "_delta_log").glob("*.checkpoint*.parquet"):
-        if int(checkpoint.name[:20]) < keep:
-            checkpoint.unlink(missing_ok=True)
-    fsync_directory(table_path / "_delta_log")
+    if not dry_run:
+        for checkpoint in (table_path / "_delta_log").glob("*.checkpoint*.parquet"):
+            if int(checkpoint.name[:20]) < keep:
+                checkpoint.unlink(missing_ok=True)
+        fsync_directory(table_path / "_delta_log")
     return CleanedLog(len(old), files, size)
+
+
+def _needed_since(table_path: Path, keep: int) -> set[str]:
+    """Files that any version from `keep` on needs; reads the whole log checkpoint of `keep` on the way."""
+    needed = {f.path for f in active_files(open_table(table_path, keep))}
+    for commit in commits_after(table_path, keep):
+        needed |= {unquote(add["path"]) for add in commit.adds}
+    return needed | {f.path for f in active_files(open_table(table_path))}
+
+
+def _runs(commits: list[ArchivedCommit]) -> Iterator[list[ArchivedCommit]]:
+    """Parts without a gap: one archive file has consecutive commits."""
+    run: list[ArchivedCommit] = []
+    for one in commits:
+        if run and one.version != run[-1].version + 1:
+            yield run
+            run = []
+        run.append(one)
+    if run:
+        yield run
 
 
 def keep_append_only(table_path: Path) -> bool:
