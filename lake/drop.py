@@ -16,7 +16,8 @@ from lake.append import sync_log, write_log_checkpoint
 from lake.commit_log import METADATA_KEY
 from lake.compaction import ActiveFile, active_files
 from lake.errors import CommitConflictError, DamagedTableError
-from lake.maintenance import delete_data_file, keep_append_only, maintenance_lock
+from lake.log_cleanup import delete_data_file
+from lake.maintenance import keep_append_only, maintenance_lock
 from lake.snapshot import plain_schema
 from lake.table import open_table
 

@@ -90,7 +90,7 @@ def _missing(table_path: Path, known: list[int], sound_through: int, *, since_ch
 
 
 def torn_hint(table_path: Path) -> LogDamage | None:
-    """`_last_checkpoint` if it cannot be read or names no checkpoint that is there: opening may fail on it."""
+    """`_last_checkpoint` if it cannot be read or names a checkpoint that cannot: opening may fail on it."""
     path = table_path / "_delta_log" / "_last_checkpoint"
     try:
         version = int(json.loads(path.read_bytes())["version"])

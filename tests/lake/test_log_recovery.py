@@ -16,9 +16,9 @@ from lake.append import write_log_checkpoint
 from lake.commit_log import checkpoint_version, commit_file, commits_after, read_commit, versions
 from lake.data_file import write_data_file
 from lake.errors import DamagedTableError, SpoolUnavailableError
+from lake.log_cleanup import clean_log
 from lake.log_damage import log_damage
 from lake.log_recovery import commit_lost, recover_log
-from lake.maintenance import clean_log
 from lake.orphans import Verdict, find_orphans
 from lake.table import Lake, TableSpec, open_table
 
