@@ -41,7 +41,7 @@ def compare_mirror(engine: Engine, lake: Lake, name: str, path: Path) -> Iterato
     query = select(FeatureBatch.table_version, FeatureBatch.parquet_path, FeatureBatch.checksum)
     with transaction(engine) as connection:
         found = connection.execute(query.where(FeatureBatch.table_name == name))
-        mirrored = {(version, file): checksum for version, file, checksum in found if version <= at}
+        rows = [(version, file, checksum) for version, file, checksum in found if version <= at]
     if newest > at:
         told = f"{newest - at:,} commits are not mirrored"
         yield Finding("catalog_behind", name, f"version {at}", told, "mirror them")
@@ -51,7 +51,8 @@ def compare_mirror(engine: Engine, lake: Lake, name: str, path: Path) -> Iterato
         return
     if archive_gaps(path, before=min(versions(path), default=0)):
         return  # named by the table: the mirror knows more than the log, and cannot be made again
-    extra, missing = dict(mirrored), 0
+    extra = {(version, file): checksum for version, file, checksum in rows}
+    doubled, missing = len(rows) - len(extra), 0
     try:
         for commit in commits_after(path, -1):
             if commit.version > at:
@@ -62,10 +63,10 @@ def compare_mirror(engine: Engine, lake: Lake, name: str, path: Path) -> Iterato
                 missing += kept is None or (checksum is not None and kept != checksum)
     except DamagedTableError:
         return  # named by the table
-    if extra or missing:
+    if extra or doubled or missing:
         yield Finding(
             "catalog_differs", name, "ml_feature_batches",
-            f"{len(extra):,} batches are not in the log, {missing:,} of the log are not (so) in the catalog",
+            f"{len(extra) + doubled:,} batches are not in the log, {missing:,} of the log are not (so) in the catalog",
             "rebuild the mirror",
         )  # fmt: skip
 

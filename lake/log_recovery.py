@@ -104,8 +104,10 @@ def recover_log(
 def _replace_commits(lake: Lake, table_path: Path, damages: list[LogDamage]) -> int:
     """Put a commit in the place of each damaged one, and one for each further lost batch at the end."""
     lost = [o for o in find_orphans(lake, table_path) if o.verdict is Verdict.LOST]
+    known = unrecorded_files(table_path)
+    batches = {o.batch_id for o in known}
     by_batch: dict[str, list[Orphan]] = {}
-    for orphan in [*lost, *unrecorded_files(table_path)]:
+    for orphan in [*known, *(o for o in lost if o.batch_id not in batches)]:
         by_batch.setdefault(str(orphan.batch_id), []).append(orphan)
     places = _places(table_path, damages, list(by_batch.values()))
     for damage in damages:

@@ -265,20 +265,31 @@ def _lost(orphan: Orphan, recorded: Recorded) -> tuple[Verdict, str]:
 
 
 def _not_in_each_other(orphans: list[Orphan]) -> list[Orphan]:
-    """Of a failed attempt and the commit that then had its rows too, both of them lost, the longer counts."""
-    lost = {o.sequences for o in orphans if o.verdict is Verdict.LOST and o.sequences}
+    """Of failed attempts and the commit that then had their rows, all of them lost, only the last counts.
+
+    It has the most entries, and of as many it was written last.
+    """
+    lost = [o for o in orphans if o.verdict is Verdict.LOST]
+    ranges = {o.sequences for o in lost if o.sequences}
+    last = {
+        (o.batch_id, o.path.rpartition("/")[0]): o.path
+        for o in sorted(lost, key=lambda o: (o.modified_s, o.path))
+    }
 
     def within(mine: tuple[str, int, int] | None) -> bool:
         return mine is not None and any(
-            stream == mine[0] and first <= mine[1] and mine[2] < last for stream, first, last in lost
+            stream == mine[0] and first <= mine[1] and mine[2] < end for stream, first, end in ranges
         )
 
-    return [
-        replace(o, verdict=Verdict.LEFTOVER, why="a longer batch that was lost as well has its rows")
-        if o.verdict is Verdict.LOST and within(o.sequences)
-        else o
-        for o in orphans
-    ]
+    judged = []
+    for orphan in orphans:
+        again = last.get((orphan.batch_id, orphan.path.rpartition("/")[0])) != orphan.path
+        if orphan.verdict is Verdict.LOST and (again or within(orphan.sequences)):
+            why = "another file that was lost as well has its rows"
+            judged.append(replace(orphan, verdict=Verdict.LEFTOVER, why=why))
+        else:
+            judged.append(orphan)
+    return judged
 
 
 def _not_in_the_table(
