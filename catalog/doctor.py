@@ -14,6 +14,7 @@ Each finding has a kind that never changes, for scripts:
 | `orphan_file` | a data file that no version needs | deleted |
 | `unknown_file` | a data file that no commit names and nobody can judge | no: it stays |
 | `missing_file`, `file_size`, `file_checksum`, `unreadable_file` | a data file is not as committed | no |
+| `doubled_rows` | two tools compacted the same files at once | one compaction is undone |
 | `small_files` | a finished partition with many small files | compacted |
 | `old_checkpoint` | many commits since the last log checkpoint | written |
 | `not_append_only` | a drop was interrupted | set again |
@@ -38,6 +39,7 @@ from catalog.doctor_catalog import examine_catalog
 from catalog.findings import Finding
 from lake.commit_log import checkpoint_version, versions
 from lake.compaction import Finished, active_files, small_files
+from lake.doubled_rows import doubled_rewrites
 from lake.errors import DamagedTableError, SpoolUnavailableError, StrikelakeError
 from lake.log_archive import archive_files, archive_gaps, read_archive
 from lake.log_damage import log_damage
@@ -166,6 +168,10 @@ def _examine_files(
     if lacking:
         told = "data files have these columns, the table does not: the commit that added them is lost"
         yield Finding("lost_columns", name, ", ".join(lacking), told, "add them again")
+    for rewrites in doubled_rewrites(path):
+        where = " and ".join(str(one.version) for one in rewrites)
+        told = "compactions of the same files, and both are in the table: their rows are there twice"
+        yield Finding("doubled_rows", name, f"versions {where}", told, "undo one of them")
     behind = handle.version() - checkpoint_version(path)
     if behind > 2 * CHECKPOINT_INTERVAL:
         told = f"{behind:,} commits since the last log checkpoint: opening the table is slow"

@@ -19,6 +19,7 @@ from catalog.doctor_catalog import compare_mirror
 from catalog.findings import Finding
 from lake.append import sync_log, write_log_checkpoint
 from lake.compaction import Finished, compact
+from lake.doubled_rows import undo_doubled
 from lake.errors import StreamInUseError, StrikelakeError
 from lake.log_recovery import commit_lost, recover_log
 from lake.lost_columns import widen_again
@@ -131,6 +132,7 @@ def _repair_table(
     mend({"lost_batch"}, lambda: _commit_lost(lake, path))
     if "orphan_file" in kinds:
         done.update(_delete_orphans(lake, path, findings))
+    mend({"doubled_rows"}, lambda: undo_doubled(path))
     if spec is not None:
         mend({"small_files"}, lambda: list(compact(path, spec, finished)))
     mend({"old_checkpoint"}, lambda: write_log_checkpoint(path))

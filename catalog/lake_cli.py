@@ -127,8 +127,10 @@ def _show(rows: list[dict[str, Any]], output: TextOrJson) -> None:
         typer.echo(to_json(rows))
         return
     for row in rows:
-        figures = {name: n for name, n in row.items() if name not in {"table", "problems"} and n}
-        told = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in figures.items())
+        figures = {n: v for n, v in row.items() if n not in {"table", "problems", "checkpoint"} and v}
+        told = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in figures.items())
+        if row.get("checkpoint") is not None:
+            told += f"{', ' if told else ''}log checkpoint at version {row['checkpoint']}"
         typer.echo(textwrap.fill(f"{row['table']}: {told or 'nothing to do'}", 80, subsequent_indent="  "))
 
 

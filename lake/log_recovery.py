@@ -19,9 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deltalake import CommitProperties, PostCommitHookProperties, Transaction
-from deltalake.exceptions import CommitFailedError, DeltaError
-from deltalake.transaction import AddAction
+from deltalake import Transaction
 
 from lake.append import sync_log
 from lake.commit_log import (
@@ -34,12 +32,12 @@ from lake.commit_log import (
 )
 from lake.data_file import restored_file
 from lake.durability import fsync_directory, write_durably
-from lake.errors import CommitConflictError, DamagedTableError
+from lake.errors import DamagedTableError
+from lake.file_changes import addition, change_files
 from lake.log_archive import FOLDER, archived_commits
 from lake.log_damage import LogDamage, log_damage
 from lake.lost_columns import widen_again
 from lake.orphans import Orphan, Verdict, find_orphans, unrecorded_files
-from lake.snapshot import plain_schema
 from lake.table import Lake, TableSpec, open_table
 
 logger = logging.getLogger(__name__)
@@ -185,28 +183,10 @@ def commit_lost(table_path: Path, lost: Sequence[Orphan]) -> list[int]:
             if "txn" in a and (handle.transaction_version(a["txn"]["appId"]) or 0) < a["txn"]["version"]
         ]
         record |= {"operation": RECOVERY, "not_before_ms": time_of_ms(table_path, handle.version())}
-        try:
-            handle.create_write_transaction(
-                [
-                    AddAction(
-                        a["path"], a["size"], a["partitionValues"], a["modificationTime"], True, a["stats"]
-                    )
-                    for a in adds
-                ],
-                mode="append",
-                schema=plain_schema(handle),
-                partition_by=list(handle.metadata().partition_columns),
-                commit_properties=CommitProperties(
-                    custom_metadata={METADATA_KEY: record}, app_transactions=transactions
-                ),
-                post_commithook_properties=PostCommitHookProperties(
-                    create_checkpoint=False, cleanup_expired_logs=False
-                ),
-            )
-        except CommitFailedError as error:
-            raise CommitConflictError(f"{table_path.name}: not restored: {error}") from error
-        except DeltaError as error:
-            raise DamagedTableError(f"{table_path.name}: not restored: {error}") from error
+        change_files(
+            handle, [addition(add, new_rows=True) for add in adds], record,
+            task=f"{table_path.name}: not restored", transactions=transactions,
+        )  # fmt: skip
         made.append(open_table(table_path).version())
         sync_log(table_path, after=None, through=made[-1])
     return made

@@ -21,6 +21,7 @@ from lake.commit_log import (
     checkpoint_version,
 )
 from lake.compaction import Compacted, Finished, active_files, compact, small_files
+from lake.doubled_rows import undo_doubled
 from lake.errors import CommitConflictError, DamagedTableError, StrikelakeError
 from lake.log_archive import FOLDER
 from lake.log_cleanup import CleanedLog, clean_log, delete_data_file
@@ -184,6 +185,8 @@ def _maintain_table(
     try:
         keep_append_only(path)
         try:
+            # First: compacting what is there twice would make it harder to tell.
+            undo_doubled(path)
             for one in compact(path, spec, finished, progress=progress, now_ms=_ms(now)):
                 compacted.append(one)  # noqa: PERF402 - what was done counts when it fails half-way
         except (DamagedTableError, CommitConflictError) as error:

@@ -107,10 +107,11 @@ def recorded_commits(table_path: Path) -> Iterator[Commit]:
             if one.version > through:
                 through = one.version
                 yield Commit.of(one.version, one.actions, one.modified_ms)
-    yield from _log_commits(table_path, after=through)
+    yield from log_commits(table_path, after=through)
 
 
-def _log_commits(table_path: Path, *, after: int = -1) -> Iterator[Commit]:
+def log_commits(table_path: Path, *, after: int = -1) -> Iterator[Commit]:
+    """Every commit that is still in the log, oldest first; what is damaged or missing is left out."""
     for version in versions(table_path):
         if version > after:
             try:
@@ -158,7 +159,7 @@ def find_orphans(lake: Lake, table_path: Path, *, older_than_s: float | None = N
     waiting = _waiting(lake, table_path.name)
     active = active_paths(table_path)
     named = set(active)
-    for commit in _log_commits(table_path):
+    for commit in log_commits(table_path):
         named |= {unquote(action["path"]) for action in (*commit.adds, *commit.removes)}
     held: dict[str, list[str | None] | None] = {}
     orphans: list[Orphan] = []

@@ -405,22 +405,6 @@ def test_a_mirror_that_differs_is_made_again(desk: Desk, statement: str) -> None
     assert desk.batches() == before
 
 
-def test_a_batch_twice_in_the_mirror_is_found(desk: Desk) -> None:
-    before = desk.batches()
-    columns = ", ".join(name for name in mirror.COLUMNS if name != "id")
-    engine = open_database(desk.url)
-    with engine.begin() as connection:
-        connection.execute(
-            sa.text(
-                f"INSERT INTO ml_feature_batches ({columns}) "
-                f"SELECT {columns} FROM ml_feature_batches WHERE table_version = 2"
-            )
-        )
-    engine.dispose()
-    mended(desk, "catalog_differs")
-    assert desk.batches() == before
-
-
 def test_commits_of_other_tools_are_part_of_the_mirror_and_no_finding(desk: Desk) -> None:
     rows = DeltaTable(str(desk.chain)).to_pyarrow_table().slice(0, 1)
     write_deltalake(str(desk.chain), rows, mode="append", partition_by=["date", "exchange"])
