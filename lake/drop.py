@@ -119,7 +119,11 @@ def _commit(table_path: Path, files: Iterable[ActiveFile]) -> None:
 
 
 def _remove_empty_folders(table_path: Path, files: Iterable[ActiveFile]) -> None:
-    for folder in {(table_path / file.path).parent for file in files}:
-        while folder != table_path and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-            folder = folder.parent  # noqa: PLW2901 - upwards, until one is not empty
+    for file in files:
+        for folder in (table_path / file.path).parents:
+            if folder == table_path:
+                break
+            try:
+                folder.rmdir()
+            except OSError:
+                break  # gone already, or a writer has put a new file there

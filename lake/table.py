@@ -145,7 +145,14 @@ def open_table(path: Path, version: int | None = None) -> DeltaTable:
     try:
         return DeltaTable(str(path), version=version)
     except DeltaTableNotFoundError as error:
-        raise TableNotFoundError(f"no Delta table in {path}") from error
+        if version is None:
+            raise TableNotFoundError(f"no Delta table in {path}") from error
+        # So deltalake says of a version that is older than the log, too.
+        newest = open_table(path).version()
+        raise VersionNotFoundError(
+            f"{path.name} cannot be read at version {version} any more: its commit has left the log "
+            f"(the newest version is {newest})"
+        ) from error
     # OverflowError: a version below 0 or beyond 64 bits.
     except (DeltaError, OSError, OverflowError) as error:
         # deltalake appends a backtrace to some messages.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
+from deltalake.transaction import AddAction
 
 from lake import compaction
 from lake.append import append
@@ -25,6 +27,7 @@ from lake.compaction import COMPACTION, active_files, compact, small_files
 from lake.data_file import NOT_CONTENT
 from lake.digest import content_digest
 from lake.errors import CommitConflictError, DamagedTableError, StreamInUseError
+from lake.file_changes import change_files, removal
 from lake.maintenance import maintain, maintenance_lock
 from lake.table import Lake, TableSpec, open_table
 
@@ -410,8 +413,9 @@ def test_overlapping_compactions_of_other_tools_are_undone_to_the_files_before(
         made = compaction.write_data_file(
             writer.table, spec, dict(first.partition), rows.drop_columns(["date", "station"])
         )
-        handle = open_table(writer.table, early.version()) if left_out is first else early
-        compaction._commit(handle, made, files, {}, 1)
+        add = AddAction(made.path, made.size_bytes, made.partition, 1, False, json.dumps(made.statistics))
+        gone = [removal(f.path, f.size_bytes, f.partition, 1) for f in files]
+        change_files(open_table(writer.table, early.version()), [add, *gone], {}, task="x")
     assert len(numbers(writer.table)) == 12
 
     maintain(lake, {spec.name: spec}, lambda _: False)
