@@ -127,6 +127,13 @@ class RestoredFile:
     record: dict[str, Any]
     note: dict[str, Any]
 
+    def add_action(self, modified_ms: int, *, new_rows: bool) -> dict[str, Any]:
+        """The add action of a commit that names the file."""
+        return {
+            "path": self.path, "partitionValues": self.partition, "size": self.size_bytes,
+            "modificationTime": modified_ms, "dataChange": new_rows, "stats": json.dumps(self.statistics),
+        }  # fmt: skip
+
 
 def restored_file(table_path: Path, relative: str) -> RestoredFile:
     """Work out again what the commit that named a data file said of it.

@@ -30,6 +30,7 @@ from lake.commit_log import (
     time_of_ms,
     versions,
 )
+from lake.compaction import COMPACTION
 from lake.data_file import restored_file
 from lake.durability import fsync_directory, write_durably
 from lake.errors import DamagedTableError
@@ -37,6 +38,7 @@ from lake.file_changes import addition, change_files
 from lake.log_archive import FOLDER, archived_commits
 from lake.log_damage import LogDamage, log_damage
 from lake.lost_columns import widen_again
+from lake.lost_compactions import lost_compactions, restoring_compaction
 from lake.orphans import Orphan, Verdict, find_orphans, unrecorded_files
 from lake.table import Lake, TableSpec, open_table
 
@@ -107,11 +109,17 @@ def _replace_commits(lake: Lake, table_path: Path, damages: list[LogDamage]) -> 
     by_batch: dict[str, list[Orphan]] = {}
     for orphan in [*known, *(o for o in lost if o.batch_id not in batches)]:
         by_batch.setdefault(str(orphan.batch_id), []).append(orphan)
-    places = _places(table_path, damages, list(by_batch.values()))
+    swaps = {lost.output.path: lost for lost in lost_compactions(table_path)}
+    found = [*by_batch.values(), *([swap.output] for swap in swaps.values())]
+    places = _places(table_path, damages, found)
     for damage in damages:
         files = places.get(damage.version, [])
+        swap = swaps.get(files[0].path) if files else None
         _set_aside(table_path, damage.path)
-        record, actions = restoring_commit(table_path, files)
+        if swap is not None:
+            record, actions = restoring_compaction(table_path, swap, COMPACTION)
+        else:
+            record, actions = restoring_commit(table_path, files)
         write_commit_file(table_path, damage, {"recovered": damage.kind, **record}, actions)
     commit_lost(table_path, [o for o in find_orphans(lake, table_path) if o.verdict is Verdict.LOST])
     return len(by_batch)
@@ -206,15 +214,7 @@ def restoring_commit(table_path: Path, files: list[Orphan]) -> tuple[dict[str, A
     for orphan in files:
         file = restored_file(table_path, orphan.path)
         record["files"][file.path] = file.record
-        actions.append(
-            {
-                "add": {
-                    "path": file.path, "partitionValues": file.partition, "size": file.size_bytes,
-                    "modificationTime": int(orphan.modified_s * 1000), "dataChange": True,
-                    "stats": json.dumps(file.statistics),
-                }
-            }
-        )  # fmt: skip
+        actions.append({"add": file.add_action(int(orphan.modified_s * 1000), new_rows=True)})
     if isinstance(stream, str) and isinstance(sequence, int):
         actions.append({"txn": {"appId": stream, "version": sequence}})
     return record, actions

@@ -63,6 +63,15 @@ class Orphan:
     modified_s: float
     note: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def at(cls, table_path: Path, path: str) -> Orphan:
+        """A file that is not judged.
+
+        Raises:
+            OSError: It is not there.
+        """
+        return cls(path, Verdict.UNKNOWN, "", None, (table_path / path).stat().st_mtime)
+
     @property
     def sequences(self) -> tuple[str, int, int] | None:
         """Short name of the stream, first and last sequence of the batch; None if no spool made it."""
@@ -318,6 +327,14 @@ def _not_in_the_table(
         else:
             judged.append(orphan)
     return judged
+
+
+def batches_in(file: Path) -> set[str | None]:
+    """The batches whose rows a file has; empty if it cannot be read."""
+    try:
+        return set(_batches_of(file))
+    except (OSError, pa.ArrowInvalid, KeyError):
+        return set()
 
 
 def _batches_of(file: Path) -> list[str | None]:

@@ -166,7 +166,9 @@ def open_table(path: Path, version: int | None = None) -> DeltaTable:
             raise VersionNotFoundError(
                 f"{path.name} cannot be read at version {version} any more: {why}"
             ) from error
-        raise DamagedTableError(f"the log of {path.name} in {path} cannot be read: {why}") from error
+        raise DamagedTableError(
+            f"the log of {path.name} in {path} cannot be read: {why}; run 'strikelake lake doctor --repair'"
+        ) from error
 
 
 def local_file(table_path: Path, add_path: str) -> Path:

@@ -14,11 +14,13 @@ from deltalake import DeltaTable
 
 from lake.append import write_log_checkpoint
 from lake.commit_log import checkpoint_version, commit_file, commits_after, read_commit, versions
+from lake.compaction import compact
 from lake.data_file import write_data_file
 from lake.errors import DamagedTableError, SpoolUnavailableError
 from lake.log_cleanup import clean_log
 from lake.log_damage import log_damage
 from lake.log_recovery import commit_lost, recover_log
+from lake.maintenance import maintain
 from lake.orphans import Verdict, find_orphans
 from lake.table import Lake, TableSpec, open_table
 
@@ -431,3 +433,33 @@ def test_an_archive_that_cannot_be_read_makes_nothing_look_lost(writer: Any) -> 
 
     assert orphan.verdict is Verdict.UNKNOWN
     assert "cannot be read" in orphan.why
+
+
+@damages
+@pytest.mark.parametrize("version", [3, 5], ids=["first compaction", "second compaction"])
+@pytest.mark.parametrize("checkpoint", [None, 4, 5])
+def test_a_lost_compaction_brings_nothing_back_twice(
+    writer: Any, damage: Damage, version: int, checkpoint: int | None
+) -> None:
+    writer.write(2)
+    writer.write(3)
+    list(compact(writer.table, writer.spec, lambda _: True))
+    writer.write(1)  # late rows
+    if checkpoint == 4:
+        write_log_checkpoint(writer.table)
+    list(compact(writer.table, writer.spec, lambda _: True))
+    if checkpoint == 5:
+        write_log_checkpoint(writer.table)
+    batches = [h for h in history(writer.table) if h["version"] in {1, 2, 4}]
+
+    damage(commit_file(writer.table, version))
+    recover_log(writer.lake, writer.table, whole=True)
+
+    assert writer.all_rows_once()
+    assert [h for h in history(writer.table) if h["version"] in {1, 2, 4}] == batches
+    (writer.table / "_delta_log" / "_last_checkpoint").unlink(missing_ok=True)
+    for path in (writer.table / "_delta_log").glob("*.checkpoint.parquet"):
+        path.unlink()
+    assert writer.all_rows_once(), "also without the log checkpoint"
+    maintain(writer.lake, {writer.spec.name: writer.spec}, lambda _: True)
+    assert writer.all_rows_once()
