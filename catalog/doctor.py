@@ -41,7 +41,7 @@ from lake.commit_log import checkpoint_version, versions
 from lake.compaction import Finished, active_files, small_files
 from lake.doubled_rows import doubled_rewrites
 from lake.errors import DamagedTableError, SpoolUnavailableError, StrikelakeError
-from lake.log_archive import archive_files, archive_gaps, read_archive
+from lake.log_archive import archive_files, archive_gaps, archive_problem
 from lake.log_damage import log_damage
 from lake.lost_columns import lacking_columns
 from lake.maintenance import maintenance_lock_file
@@ -112,11 +112,9 @@ def _examine_log(name: str, path: Path) -> Iterator[Finding]:
     known = versions(path)
     unreadable = []
     for file in archive_files(path):
-        try:
-            read_archive(file)
-        except DamagedTableError as error:
+        if problem := archive_problem(file):
             unreadable.append(file)
-            yield Finding("torn_archive", name, f"versions {file.first} to {file.last}", str(error))
+            yield Finding("torn_archive", name, f"versions {file.first} to {file.last}", problem)
     for first, last in archive_gaps(path, before=min(known, default=0)):
         if not any(file.first <= first <= file.last for file in unreadable) and (first, last) != (0, 0):
             yield Finding(

@@ -39,9 +39,9 @@ def compare_mirror(engine: Engine, lake: Lake, name: str, path: Path) -> Iterato
     newest = max(versions(path), default=-1)
     at = _mirrored_through(engine, name, newest)
     query = select(FeatureBatch.table_version, FeatureBatch.parquet_path, FeatureBatch.checksum)
+    query = query.where(FeatureBatch.table_name == name, FeatureBatch.table_version <= at)
     with transaction(engine) as connection:
-        found = connection.execute(query.where(FeatureBatch.table_name == name))
-        rows = [(version, file, checksum) for version, file, checksum in found if version <= at]
+        extra = {(version, file): checksum for version, file, checksum in connection.execute(query)}
     if newest > at:
         told = f"{newest - at:,} commits are not mirrored"
         yield Finding("catalog_behind", name, f"version {at}", told, "mirror them")
@@ -51,7 +51,6 @@ def compare_mirror(engine: Engine, lake: Lake, name: str, path: Path) -> Iterato
         return
     if archive_gaps(path, before=min(versions(path), default=0)):
         return  # named by the table: the mirror knows more than the log, and cannot be made again
-    extra = {(version, file): checksum for version, file, checksum in rows}
     missing = 0
     try:
         for commit in commits_after(path, -1):

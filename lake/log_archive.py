@@ -73,9 +73,7 @@ def archive_gaps(table_path: Path, *, before: int) -> list[tuple[int, int]]:
     gaps = []
     at = 0
     for file in archive_files(table_path):
-        try:
-            read_archive(file)
-        except DamagedTableError:
+        if archive_problem(file):
             continue
         if at < min(file.first, before):
             gaps.append((at, min(file.first, before) - 1))
@@ -125,6 +123,21 @@ def read_archive(file: ArchiveFile) -> tuple[ArchivedCommit, ...]:
     if [c.version for c in commits] != list(range(file.first, file.last + 1)):
         raise DamagedTableError(f"the archive of old commits {file.path} lacks some of them")
     return commits
+
+
+def archive_problem(file: ArchiveFile) -> str:
+    """Why an archive file cannot be read, empty if it can; each file is only read once."""
+    return _problem(file, _modified_ns(file.path))
+
+
+@lru_cache(maxsize=4096)
+def _problem(file: ArchiveFile, modified_ns: int) -> str:
+    del modified_ns  # part of the cache's key
+    try:
+        read_archive(file)
+    except DamagedTableError as error:
+        return str(error)
+    return ""
 
 
 def archive_commits(table_path: Path, commits: list[ArchivedCommit]) -> ArchiveFile:

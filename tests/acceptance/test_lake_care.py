@@ -250,3 +250,41 @@ def test_a_running_writer_is_never_harmed_by_repair_or_maintenance(market: Marke
     assert writer.returncode == 0
     market.all_rows_once()
     assert market.doctor() == []
+
+
+def test_a_writer_killed_at_any_moment_leaves_nothing_that_repair_cannot_tell(market: Market) -> None:
+    for pause in (0.4, 0.9, 1.5):
+        command = [
+            sys.executable, "-c", textwrap.dedent(WRITER), str(market.folder), str(market.offered), "60"
+        ]  # fmt: skip
+        with subprocess.Popen(
+            command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True, encoding="utf-8",
+        ) as writer:  # fmt: skip
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            time.sleep(pause)
+            writer.kill()
+        told = market.run("lake", "doctor", "--repair", "--output", "json").stdout
+        assert {f["kind"] for f in json.loads(told)} <= {"orphan_file", "spool_committed", "catalog_behind"}
+        assert market.doctor() == []
+        market.run("ingest", "commit", "--once")
+        strikes = DeltaTable(str(market.chain)).to_pyarrow_table()["strike"].to_pylist()
+        market.offered = len(strikes)
+        market.all_rows_once()
+    assert market.doctor() == []
+
+
+def test_a_commit_torn_beside_a_running_writer_is_mended_beside_it(market: Market) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(WRITER), str(market.folder), str(market.offered), "5"]
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True, encoding="utf-8",
+    ) as writer:  # fmt: skip
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        time.sleep(1)
+        cut(market.log(2))
+        assert "torn_commit" in {f["kind"] for f in market.doctor("--repair")}
+        market.offered = int(writer.stdout.readline())
+    assert writer.returncode == 0
+    market.all_rows_once()
+    assert market.doctor() == []
