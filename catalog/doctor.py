@@ -13,7 +13,8 @@ Each finding has a kind that never changes, for scripts:
 | `lost_batch` | a data file whose batch is in no commit and no spool | committed again |
 | `orphan_file` | a data file that no version needs | deleted |
 | `unknown_file` | a data file that no commit names and nobody can judge | no: it stays |
-| `missing_file`, `file_size`, `file_checksum`, `unreadable_file` | a data file is not as committed | no |
+| `missing_file`, `unreadable_file` | a data file is gone or cannot be read | compacted ones: see below |
+| `file_size`, `file_checksum` | a data file is not as committed | likewise |
 | `doubled_rows` | two tools compacted the same files at once | one compaction is undone |
 | `small_files` | a finished partition with many small files | compacted |
 | `old_checkpoint` | many commits since the last log checkpoint | written |
@@ -26,6 +27,9 @@ Each finding has a kind that never changes, for scripts:
 | `ledger_unbalanced` | rows that were offered and are nowhere | no |
 | `dataset_unreadable` | a dataset's manifest is damaged | no |
 | `dataset_unmirrored` | the catalog's datasets are not those of the lake | mirrored |
+
+A damaged file that was compacted in the last days gives way to the files that it was made of, see
+`lake.undo_compaction`.
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ from catalog.audit import file_damage
 from catalog.doctor_catalog import examine_catalog
 from catalog.findings import Finding
 from lake.commit_log import checkpoint_version, versions
-from lake.compaction import Finished, active_files, small_files
+from lake.compaction import ActiveFile, Finished, active_files, small_files
 from lake.doubled_rows import doubled_rewrites
 from lake.errors import DamagedTableError, SpoolUnavailableError, StrikelakeError
 from lake.log_archive import archive_files, archive_gaps, archive_problem
@@ -47,9 +51,10 @@ from lake.lost_columns import lacking_columns
 from lake.maintenance import maintenance_lock_file
 from lake.orphans import Verdict, find_orphans
 from lake.process_lock import is_held
-from lake.snapshot import read_snapshot
+from lake.snapshot import Snapshot, read_snapshot
 from lake.spool import Spool
 from lake.table import CHECKPOINT_INTERVAL, Lake, open_table
+from lake.undo_compaction import sources_by_output
 
 MANY_SMALL_FILES = 16
 """Small files of a finished partition from which compaction is worth asking for: a fifth of an hour's."""
@@ -179,16 +184,27 @@ def _examine_files(
             where = ", ".join(f"{key}={value}" for key, value in group[0].partition.items())
             told = f"{len(group):,} small files in a finished session"
             yield Finding("small_files", name, where, told, "compact them")
+    yield from _damaged_files(name, path, snapshot, files, progress, checksums)
+
+
+def _damaged_files(
+    name: str,
+    path: Path,
+    snapshot: Snapshot,
+    files: list[ActiveFile],
+    progress: Callable[[int], None] | None,
+    checksums: bool,
+) -> Iterator[Finding]:
     try:
-        for damage in file_damage(name, snapshot, files, checksums=checksums, progress=progress):
-            yield Finding(damage.kind, name, str(damage.path), damage.detail)
-    except DamagedTableError as error:
-        # A damaged commit or archive, named above: without it no checksum is known, but sizes are.
-        if not checksums:
-            raise
-        yield Finding("unreadable_table", name, "checksums", str(error))
-        for damage in file_damage(name, snapshot, files, checksums=False):
-            yield Finding(damage.kind, name, str(damage.path), damage.detail)
+        damaged = list(file_damage(name, snapshot, files, checksums=checksums, progress=progress))
+    except DamagedTableError:
+        # A damaged commit or archive, named already: without it no checksum is known, but sizes are.
+        damaged = list(file_damage(name, snapshot, files, checksums=False))
+    usable = sources_by_output(path, {str(one.path) for one in damaged}) if damaged else {}
+    for one in damaged:
+        sources = usable.get(str(one.path), ())
+        mend = f"put the {len(sources):,} files back that it was compacted from" if sources else ""
+        yield Finding(one.kind, name, str(one.path), one.detail, mend)
 
 
 def _examine_spools(lake: Lake) -> Iterator[Finding]:

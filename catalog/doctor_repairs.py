@@ -28,8 +28,10 @@ from lake.orphans import Verdict, find_orphans
 from lake.process_lock import ProcessLock
 from lake.spool import Spool
 from lake.table import Lake, TableSpec, open_table
+from lake.undo_compaction import undo_compactions
 
 _ROUNDS = 3
+_DAMAGED_FILE = {"missing_file", "file_size", "file_checksum", "unreadable_file"}
 _OUR_FILE = re.compile(r"part-[0-9a-f]{8}-[0-9a-f]{32}\.parquet")
 
 
@@ -132,6 +134,8 @@ def _repair_table(
     mend({"lost_batch"}, lambda: _commit_lost(lake, path))
     if "orphan_file" in kinds:
         done.update(_delete_orphans(lake, path, findings))
+    damaged = {f.subject for f in findings if f.kind in _DAMAGED_FILE and f.repair}
+    mend(_DAMAGED_FILE, lambda: undo_compactions(path, damaged))
     mend({"doubled_rows"}, lambda: undo_doubled(path))
     if spec is not None:
         mend({"small_files"}, lambda: list(compact(path, spec, finished)))

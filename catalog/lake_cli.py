@@ -82,6 +82,8 @@ def maintain(
 
     Safe at any time, beside a running writer; the writer does it as well after each session's close.
     """
+    from catalog.batches import sync
+    from catalog.database import opened_database
     from catalog.reference import ReferenceData
     from catalog.upkeep import SPECS, finished_sessions, maintain_lake
     from lake.maintenance import files_to_compact, planned
@@ -100,6 +102,12 @@ def maintain(
     total = files_to_compact(settings.lake, SPECS, finished_sessions(calendar))
     with progress_bar("files", total=total) as advance:
         done = maintain_lake(settings.lake, calendar, retention=retention, progress=advance)
+    problems = [problem for one in done for problem in one.problems]
+    try:
+        with opened_database(settings.catalog) as engine:
+            sync(settings.lake, engine)
+    except StrikelakeError as error:
+        problems.append(str(error))
     _show(
         [
             {
@@ -116,7 +124,6 @@ def maintain(
         ],
         output,
     )
-    problems = [problem for one in done for problem in one.problems]
     if problems:
         raise StrikelakeError("; ".join(problems))
 

@@ -14,7 +14,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from lake.data_file import restored_file
 from lake.durability import fsync_directory, write_durably
 from lake.errors import DamagedTableError
 from lake.file_changes import addition, change_files
-from lake.log_archive import FOLDER, archived_commits
+from lake.log_archive import FOLDER, archived_commit, archived_commits
 from lake.log_damage import LogDamage, log_damage
 from lake.lost_columns import widen_again
 from lake.lost_compactions import lost_compactions, restoring_compaction
@@ -88,7 +88,11 @@ def recover_log(
     if creation is not None and spec is not None:
         _set_aside(table_path, creation.path)
         write_commit_file(table_path, creation, {"recovered": creation.kind}, _creating(spec))
-    commits = [d for d in damages if d.kind != "torn_checkpoint" and d is not creation]
+    commits = [
+        d
+        for d in damages
+        if d.kind != "torn_checkpoint" and d is not creation and not _take_from_archive(table_path, d)
+    ]
     restored = _replace_commits(lake, table_path, commits) if commits else 0
     if commits or creation is not None:
         widen_again(table_path)
@@ -154,6 +158,27 @@ def _creating(spec: TableSpec) -> list[dict[str, Any]]:
     return [action for action in actions if "commitInfo" not in action]
 
 
+def _take_from_archive(table_path: Path, damage: LogDamage) -> bool:
+    """Write a damaged commit again from the archive, if that has it: a clean-up was interrupted there."""
+    try:
+        one = archived_commit(table_path, damage.version)
+    except DamagedTableError:
+        return False
+    if one is None:
+        return False
+    _set_aside(table_path, damage.path)
+    draft = damage.path.with_name(f"{uuid.uuid4().hex}.tmp")
+    write_durably(draft, _lines(one.actions).encode())
+    os.utime(draft, ns=(one.modified_ms * 1_000_000,) * 2)
+    os.replace(draft, damage.path)  # noqa: PTH105 - the target may be there, and is meant to go
+    fsync_directory(damage.path.parent)
+    return True
+
+
+def _lines(actions: Sequence[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(action, separators=(",", ":")) + "\n" for action in actions)
+
+
 def _return_archived(table_path: Path) -> None:
     """Put archived commits back into a log that has lost every checkpoint, and so begins in the middle."""
     oldest = min(versions(table_path), default=0)
@@ -162,8 +187,9 @@ def _return_archived(table_path: Path) -> None:
     for one in archived_commits(table_path):
         path = commit_file(table_path, one.version)
         if not path.exists():
-            lines = "".join(json.dumps(action, separators=(",", ":")) + "\n" for action in one.actions)
-            path.write_text(lines, encoding="utf-8", newline="\n")  # not synced: the archive has it
+            path.write_text(
+                _lines(one.actions), encoding="utf-8", newline="\n"
+            )  # not synced: the archive has it
             os.utime(path, ns=(one.modified_ms * 1_000_000,) * 2)
     fsync_directory(table_path / "_delta_log")
 
@@ -245,10 +271,9 @@ def write_commit_file(
         METADATA_KEY: {"operation": RECOVERY, **record},
     }
     lines = [{"commitInfo": info}, *actions]
-    text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
     target = commit_file(table_path, version)
     draft = target.with_name(f"{uuid.uuid4().hex}.tmp")
-    write_durably(draft, text.encode())
+    write_durably(draft, _lines(lines).encode())
     if damage.kind != "missing_commit":
         os.replace(draft, target)  # noqa: PTH105 - the target is there, and is meant to go
     else:

@@ -172,6 +172,7 @@ def test_maintenance_of_a_lake_in_use_keeps_rows_and_history(market: Market) -> 
         assert [row["problems"] for row in rows] == [[]] * 3
     assert sum(row["archived_commits"] for row in rows) >= 0
     assert "nothing to do" in market.run("lake", "maintain", "--keep-days", "0").stdout
+    assert market.doctor() == []
     market.all_rows_once()
     market.run("catalog", "rebuild")
     again = market.run.json("catalog", "batches", "--table", "option_chain")

@@ -30,8 +30,9 @@ from catalog.reference import ReferenceData
 from catalog.upkeep import SPECS, finished_sessions
 from lake.append import append, write_log_checkpoint
 from lake.commit_log import commit_file, read_commit, versions
+from lake.compaction import active_files, compact
 from lake.log_cleanup import clean_log
-from lake.maintenance import maintenance_lock
+from lake.maintenance import maintain, maintenance_lock
 from lake.process_lock import ProcessLock
 from lake.spool import Entry, Spool
 from lake.table import CHECKPOINT_INTERVAL, Lake, open_table
@@ -345,6 +346,38 @@ def test_a_damaged_data_file_is_named_and_left(
         assert desk.examine(checksums=False) == []
 
 
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_damaged_compacted_file_gives_way_to_the_files_it_was_made_of(desk: Desk, gone: bool) -> None:
+    """While they are still there, no row is lost."""
+    list(compact(desk.chain, OPTION_CHAIN.spec, lambda _: True))
+    desk.sync()
+    (path,) = (desk.chain / f.path for f in active_files(open_table(desk.chain)))
+    if gone:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-40] + bytes(40))
+    mended(desk, "missing_file" if gone else "file_checksum")
+    assert desk.all_rows_once()
+    later = datetime.now(UTC) + timedelta(days=30)
+    for _ in range(2):
+        for one in maintain(desk.lake, SPECS, lambda _: True, now=later):
+            assert one.problems == ()
+        write_log_checkpoint(desk.chain)
+        assert desk.all_rows_once()
+    desk.sync()
+    assert desk.examine() == []
+
+
+def test_a_damaged_source_is_not_put_back(desk: Desk) -> None:
+    list(compact(desk.chain, OPTION_CHAIN.spec, lambda _: True))
+    desk.sync()
+    (path,) = (desk.chain / f.path for f in active_files(open_table(desk.chain)))
+    desk.data_file(1).write_bytes(b"PAR1")
+    path.unlink()
+    (left,) = desk.repair()
+    assert (left.kind, left.repaired, left.repair) == ("missing_file", False, "")
+
+
 def test_many_small_files_of_a_finished_session_are_compacted(desk: Desk) -> None:
     for _ in range(MANY_SMALL_FILES - 3):
         desk.write(1)
@@ -490,7 +523,7 @@ def test_a_table_under_maintenance_is_left_to_it(desk: Desk) -> None:
         """
         import sys
         from pathlib import Path
-        from lake.maintenance import maintenance_lock
+        from lake.maintenance import maintain, maintenance_lock
         with maintenance_lock(Path(sys.argv[1])):
             print("held", flush=True)
             sys.stdin.read()
@@ -531,6 +564,16 @@ def test_what_a_running_writer_has_under_way_is_no_finding_and_is_left(desk: Des
     assert desk.repair() == []
     lock.release()
     assert set(desk.chain.rglob("*.parquet")) == files
+
+
+def test_rows_doubled_by_another_tools_compaction_are_taken_out(desk: Desk) -> None:
+    early = DeltaTable(str(desk.chain))
+    list(compact(desk.chain, OPTION_CHAIN.spec, lambda _: True))
+    early.optimize.compact()
+    desk.sync()
+    assert len(desk.strikes()) == 18
+    mended(desk, "doubled_rows")
+    assert desk.all_rows_once()
 
 
 def test_many_findings_of_a_kind_are_counted_and_lines_fit_80_columns() -> None:

@@ -463,3 +463,22 @@ def test_a_lost_compaction_brings_nothing_back_twice(
     assert writer.all_rows_once(), "also without the log checkpoint"
     maintain(writer.lake, {writer.spec.name: writer.spec}, lambda _: True)
     assert writer.all_rows_once()
+
+
+@damages
+def test_a_commit_that_the_archive_has_is_taken_from_there(writer: Any, damage: Damage) -> None:
+    """A clean-up was interrupted between archiving and deleting."""
+    for _ in range(3):
+        writer.write(2)
+    write_log_checkpoint(writer.table)
+    before = history(writer.table)
+    contents = {v: commit_file(writer.table, v).read_bytes() for v in range(3)}
+    clean_log(writer.table, before=read_commit(writer.table, 3).time.replace(year=2100))
+    for version, content in contents.items():
+        commit_file(writer.table, version).write_bytes(content)
+
+    damage(commit_file(writer.table, 1))
+    recover_log(writer.lake, writer.table, whole=True)
+
+    assert history(writer.table) == before
+    assert writer.all_rows_once()
