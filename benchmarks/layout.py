@@ -47,7 +47,8 @@ def queries(day: str) -> dict[str, str]:
     )
     asked = {view: f"SELECT count(*), count(COLUMNS(*)) FROM {view} WHERE {where}" for view in views}
     return asked | {
-        "symbol-day": f"SELECT sum(oi), sum(ltp), sum(iv) FROM option_chain WHERE {where} AND symbol = 'NIFTY'",
+        "symbol-day": f"SELECT sum(oi), sum(ltp), sum(iv) FROM option_chain WHERE {where} "
+        "AND symbol = 'NIFTY'",
         "contract-day": f"SELECT event_time, oi, ltp FROM option_chain WHERE {contract} AND strike = 20500 "
         "AND option_type = 'CE'",
         "five minutes": f"SELECT sum(oi), sum(ltp) FROM option_chain WHERE {where} AND event_time BETWEEN "

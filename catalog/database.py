@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from lake.errors import CatalogUnavailableError, SettingsError
 
@@ -148,12 +149,14 @@ def _parse(url: str) -> URL:
 
 def _engine_options(url: URL) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
-        return {"connect_args": {"timeout": _LOCK_TIMEOUT_S}}
+        options: dict[str, Any] = {"connect_args": {"timeout": _LOCK_TIMEOUT_S}}
+        # A connection that is kept would go on writing to a file that somebody has deleted or replaced.
+        return options | ({"poolclass": NullPool} if url.database else {})
     if not _is_postgresql(url):
         return {}
     # A lock that was waited for is worth nothing to a statement that goes on seeing what was there before:
     # not every server's default is READ COMMITTED. A connection may have died with a restart of the server.
-    options: dict[str, Any] = {"isolation_level": "READ COMMITTED", "pool_pre_ping": True}
+    options = {"isolation_level": "READ COMMITTED", "pool_pre_ping": True}
     if url.get_driver_name().startswith("psycopg"):
         given = {name: value for name, value in _LIBPQ.items() if name not in url.query}
         options["connect_args"] = given

@@ -160,9 +160,12 @@ def commit(
 
     The app runs with committer = "process" (STRIKELAKE_COMMITTER=process).
     """
+    from catalog.reference import ReferenceData
+    from ingest.after_close import AfterClose
     from ingest.committer import Committer
 
     settings = settings_of(ctx, app_id=app_id, raw_stream_flush_seconds=every)
+    after_close = AfterClose(settings.lake, ReferenceData.load(settings.root).calendar)
     committer = Committer(settings)
     try:
         while True:
@@ -182,6 +185,7 @@ def commit(
                     typer.echo(f"{table}: {rows:,} rows, version {result.versions[table][-1]}")
             if once:
                 return
+            after_close.run_if_due()
             time.sleep(max(0.0, due - time.monotonic()))
     except KeyboardInterrupt:
         typer.echo("stopped; what is spooled is committed by the next run", err=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from deltalake import DeltaTable
 from sqlalchemy import Engine
 
 from catalog.batches import sync
@@ -109,13 +110,13 @@ class Committer:
             OSError: The disk of the lake is full or failing; flush again.
         """
         result = FlushResult()
-        began_us = time.time_ns() // 1000
+        newest = self._spool.newest()
         failures: list[StrikelakeError | OSError] = []
         if self._mirror_is_behind:
             self._mirror(result)
         for table in self._spool.tables():
             try:
-                while self._commit_one(table, result, progress, began_us):
+                while self._commit_one(table, result, progress, newest):
                     pass
             except (StrikelakeError, OSError) as error:
                 # One table that cannot be written must not hold up the others.
@@ -130,17 +131,17 @@ class Committer:
         return result
 
     def _commit_one(
-        self, table: str, result: FlushResult, progress: Callable[[int], None] | None, began_us: int
+        self, table: str, result: FlushResult, progress: Callable[[int], None] | None, newest: int
     ) -> bool:
         """Commit one micro-batch of a table; False if nothing was waiting when the flush began."""
         started, cpu = time.perf_counter(), time.process_time()
         path, contract = self._paths[table], CONTRACTS[table]
-        handle = open_table(path)
+        handle = self._open(path)
         committed = handle.transaction_version(self._spool.stream)
         oldest = self._spool.oldest(table)
         if committed is not None and oldest is not None and oldest <= committed:
             # An earlier run died between its commit and its clearing, perhaps before the commit was synced.
-            sync_log(path, after=self._synced.get(table), through=handle.version())
+            sync_log(path, after=self._synced.get(table), through=handle.version(), rewrite=True)
             self._spool.clear(table, committed)
             logger.warning(
                 "resumed after a commit that was not cleared",
@@ -149,8 +150,8 @@ class Committer:
             self._mirror(result)
         waiting = self._spool.waiting(table, limit_rows=MICRO_BATCH_ROWS, limit_bytes=MICRO_BATCH_BYTES)
         # What came in since is the next flush's: a slow disk would else turn this one into an endless row
-        # of tiny commits. The first micro-batch is taken in any case, as the clock may have been set back.
-        if waiting is None or (table in result.versions and waiting.oldest_us > began_us):
+        # of tiny commits.
+        if waiting is None or waiting.first > newest:
             return False
         batch_id = self._spool.batch_id(waiting.last)
         commit = append(
@@ -189,6 +190,14 @@ class Committer:
         )  # fmt: skip
         return True
 
+    def _open(self, path: Path) -> DeltaTable:
+        """A fresh handle; a log that was damaged while we ran is mended first."""
+        try:
+            return open_table(path)
+        except DamagedTableError:
+            recover_log(self.lake, path)
+            return open_table(path)
+
     def _mirror(self, result: FlushResult) -> None:
         """Follow the Delta logs into the catalog; the log has it all, so a failure only delays."""
         try:
@@ -200,6 +209,10 @@ class Committer:
         except (CatalogUnavailableError, DamagedTableError, SettingsError) as error:
             result.mirrored = False
             self._mirror_is_behind = True
+            if self._engine is not None:
+                # Opened anew the next time, with the schema made where somebody deleted the database.
+                self._engine.dispose()
+                self._engine = None
             logger.error("mirror is behind", extra={"action": "mirror", "error": str(error)})  # noqa: TRY400
 
 

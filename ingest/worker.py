@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from catalog.reference import ReferenceData
+from ingest.after_close import AfterClose
 from ingest.committer import Committer
 from ingest.convert import Converted, convert
 from ingest.tap import SPOOL_FULL
@@ -60,6 +61,7 @@ class TapWorkers:
         )
         try:
             self._reference = ReferenceData.load(self._settings.root)
+            self._after_close = AfterClose(self._settings.lake, self._reference.calendar)
             self._spool = Spool(tap.spool_path)
         except BaseException:
             self._lock.release()
@@ -199,6 +201,8 @@ class TapWorkers:
                 # Not foreseen; the rows are in the spool, and the next run tries again.
                 logger.exception("commit failed", extra={"action": "commit"})
             self._commits.end(run, succeeded=succeeded)
+            if succeeded and not last:
+                self._after_close.run_if_due()
             if not succeeded:
                 due = min(due, time.monotonic() + 5 * _RETRY_S)
             if last:

@@ -31,12 +31,13 @@ from lake.commit_log import (
     time_of_ms,
 )
 from lake.data_file import DataFile, file_record, write_data_file
-from lake.durability import fsync_directory, fsync_file
+from lake.durability import fsync_directory, fsync_file, rewrite_durably
 from lake.errors import (
     CommitConflictError,
     CommitStateUnknownError,
     DamagedTableError,
     SchemaMismatchError,
+    one_line,
 )
 from lake.table import CHECKPOINT_INTERVAL, TableSpec, open_table
 
@@ -84,7 +85,7 @@ def append(
     handle = handle or open_table(table_path)
     committed = handle.transaction_version(stream)
     if committed is not None and committed >= sequence:
-        sync_log(table_path, after=synced_through, through=handle.version())
+        sync_log(table_path, after=synced_through, through=handle.version(), rewrite=True)
         return None
     if _widen(handle, spec, batch.schema):
         handle = open_table(table_path)
@@ -134,7 +135,7 @@ def append(
     return commit
 
 
-def sync_log(table_path: Path, *, after: int | None, through: int) -> None:
+def sync_log(table_path: Path, *, after: int | None, through: int, rewrite: bool = False) -> None:
     """Return when the commits of a table are on the disk.
 
     Others' commits included: a power cut that takes an earlier commit takes the later ones with it. To be
@@ -145,16 +146,18 @@ def sync_log(table_path: Path, *, after: int | None, through: int) -> None:
         after: Newest version known to be synced; None for that of the newest log checkpoint, before which
             everything is synced.
         through: Newest version to sync.
+        rewrite: Write them once more, where an earlier sync may have failed: see `rewrite_durably`.
 
     Raises:
         OSError: The disk failed.
     """
     if after is None:
         after = checkpoint_version(table_path)
+    sync = rewrite_durably if rewrite else fsync_file
     for version in range(after + 1, through + 1):
         # What was cleaned up meanwhile is archived, and that is synced.
         with contextlib.suppress(FileNotFoundError):
-            fsync_file(commit_file(table_path, version))
+            sync(commit_file(table_path, version))
     fsync_directory(table_path / "_delta_log")
 
 
@@ -213,17 +216,19 @@ def _commit(
         )
     except CommitFailedError as error:
         _discard(table_path, files)
-        raise CommitConflictError(f"{spec.name}: sequence {sequence} of {stream}: {error}") from error
+        raise CommitConflictError(
+            f"{spec.name}: sequence {sequence} of {stream}: {one_line(error)}"
+        ) from error
     except (DeltaError, OSError) as error:
         try:
             landed = open_table(table_path).transaction_version(stream)
         except DamagedTableError:
             raise CommitStateUnknownError(
-                f"{spec.name}: sequence {sequence} of {stream} may have landed: {error}"
+                f"{spec.name}: sequence {sequence} of {stream} may have landed: {one_line(error)}"
             ) from error
         if landed != sequence:
             _discard(table_path, files)
-            raise DamagedTableError(f"cannot commit to {spec.name}: {error}") from error
+            raise DamagedTableError(f"cannot commit to {spec.name}: {one_line(error)}") from error
 
 
 def _discard(table_path: Path, files: list[DataFile]) -> None:
@@ -294,9 +299,13 @@ def _widen(handle: DeltaTable, spec: TableSpec, schema: pa.Schema) -> bool:
     try:
         handle.alter.add_columns(added)
     except CommitFailedError as error:
-        raise CommitConflictError(f"{spec.name}: another writer changed the columns: {error}") from error
+        raise CommitConflictError(
+            f"{spec.name}: another writer changed the columns: {one_line(error)}"
+        ) from error
+    except OSError as error:
+        raise DamagedTableError(f"{spec.name}: columns cannot be added: {one_line(error)}") from error
     except DeltaError as error:
-        raise SchemaMismatchError(f"{spec.name}: columns cannot be added: {error}") from error
+        raise SchemaMismatchError(f"{spec.name}: columns cannot be added: {one_line(error)}") from error
     logger.info(
         "columns added",
         extra={"action": "widen", "table": spec.name, "columns": [f.name for f in added]},

@@ -51,7 +51,7 @@ class Commit:
         """The commit that these actions make; `modified_ms` counts where they do not tell the time."""
         info: Mapping[str, Any] = next((a["commitInfo"] for a in actions if "commitInfo" in a), {})
         record = info.get(METADATA_KEY) or {}
-        milliseconds = info.get("timestamp")
+        milliseconds = record.get("time_ms") or info.get("timestamp")
         time_ms = max(modified_ms if milliseconds is None else milliseconds, record.get("not_before_ms") or 0)
         return cls(
             version=version,
@@ -176,12 +176,13 @@ def time_of_ms(table_path: Path, base: int) -> int:
 
 
 def version_at(table_path: Path, moment: datetime) -> int:
-    """The newest version committed at or before a moment.
+    """The newest version committed at or before a moment; of archived ones, too.
 
     Uses the time recorded in each commit, not the file's: copying a lake does not move it in time.
 
     Raises:
         VersionNotFoundError: The table did not exist then, or the log of that time is gone.
+        DamagedTableError: A commit cannot be read.
     """
     numbers = versions(table_path)
     low, high = 0, len(numbers)
@@ -191,10 +192,20 @@ def version_at(table_path: Path, moment: datetime) -> int:
             low = middle + 1
         else:
             high = middle
-    if low == 0:
-        first = read_commit(table_path, numbers[0]).time.isoformat() if numbers else "never"
-        raise VersionNotFoundError(
-            f"{table_path.name} has no version at or before {moment.isoformat()}; "
-            f"the oldest in its log was committed {first}"
-        )
-    return numbers[low - 1]
+    if low > 0:
+        return numbers[low - 1]
+    found, first = None, None
+    for archived in archived_commits(table_path):
+        commit = Commit.of(archived.version, archived.actions, archived.modified_ms)
+        first = first or commit.time
+        if commit.time > moment:
+            break
+        found = commit.version
+    if found is not None:
+        return found
+    if first is None and numbers:
+        first = read_commit(table_path, numbers[0]).time
+    raise VersionNotFoundError(
+        f"{table_path.name} has no version at or before {moment.isoformat()}; "
+        f"the oldest in its log was committed {first.isoformat() if first else 'never'}"
+    )

@@ -13,7 +13,7 @@ from deltalake.exceptions import DeltaError
 from lake.append import sync_log, write_log_checkpoint
 from lake.commit_log import time_of_ms
 from lake.compaction import ActiveFile, active_files
-from lake.errors import DamagedTableError
+from lake.errors import DamagedTableError, one_line
 from lake.file_changes import change_files, removal
 from lake.log_cleanup import delete_data_file
 from lake.maintenance import keep_append_only, maintenance_lock
@@ -78,7 +78,7 @@ def drop_partitions(table_path: Path, doomed: Callable[[Mapping[str, str]], bool
             open_table(table_path).alter.set_table_properties({"delta.appendOnly": "false"})
             _commit(table_path, files)
         except DeltaError as error:
-            raise DamagedTableError(f"{table_path.name}: not dropped: {error}") from error
+            raise DamagedTableError(f"{table_path.name}: not dropped: {one_line(error)}") from error
         finally:
             keep_append_only(table_path)
         write_log_checkpoint(table_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import uuid
 from pathlib import Path
 
 
@@ -33,6 +34,46 @@ def fsync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_names(folder: Path, *, up_to: Path) -> None:
+    """Return when the names of a folder and of those above it are on the disk, and the names within it.
+
+    Whoever made them may have died before syncing them, so this is for the start of every writer.
+
+    Args:
+        folder: The lowest folder.
+        up_to: The highest folder whose own name is to be synced; nothing above its parent is touched.
+
+    Raises:
+        OSError: A folder is gone, or the disk failed.
+    """
+    top = up_to.resolve().parent
+    current = folder.resolve()
+    while True:
+        fsync_directory(current)
+        if current in {top, current.parent}:
+            return
+        current = current.parent
+
+
+def rewrite_durably(path: Path) -> None:
+    """Write the content of a file once more, and return when it is on the disk under its name.
+
+    Where an fsync has failed, another one proves nothing: Linux forgets the pages it could not write.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        OSError: The disk is full or failed; the file is as it was.
+    """
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    write_durably(draft, path.read_bytes())
+    try:
+        os.replace(draft, path)  # noqa: PTH105 - the file is there, and is meant to be replaced
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    fsync_directory(path.parent)
 
 
 def write_durably(path: Path, data: bytes | memoryview) -> None:

@@ -16,6 +16,10 @@ Errors of deltalake, duckdb and SQLAlchemy are mapped to these once, where they 
 
 from __future__ import annotations
 
+import re
+
+_NOISE = re.compile(r"\x1b\[[0-9;]*m|^\s*(?:\d+: .*|at .*|Stack backtrace:)$", re.MULTILINE)
+
 
 class StrikelakeError(Exception):
     """Something went wrong in strikelake."""
@@ -94,3 +98,10 @@ class StreamInUseError(StrikelakeError):
 
 class DamagedTableError(StrikelakeError):
     """A table cannot be read as it stands."""
+
+
+def one_line(error: BaseException) -> str:
+    """What a foreign error says, in one line: deltalake's have several, with colours and backtraces."""
+    lines = (line.strip() for line in _NOISE.sub("", str(error)).splitlines())
+    told = " ".join(line for line in lines if line)
+    return told or type(error).__name__

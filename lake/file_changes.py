@@ -11,7 +11,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from lake.commit_log import METADATA_KEY
-from lake.errors import CommitConflictError, DamagedTableError
+from lake.errors import CommitConflictError, DamagedTableError, one_line
 from lake.snapshot import plain_schema
 
 
@@ -52,9 +52,9 @@ def change_files(
             ),
         )
     except CommitFailedError as error:
-        raise CommitConflictError(f"{task}: {error}") from error
+        raise CommitConflictError(f"{task}: {one_line(error)}") from error
     except DeltaError as error:
-        raise DamagedTableError(f"{task}: {error}") from error
+        raise DamagedTableError(f"{task}: {one_line(error)}") from error
 
 
 def removal(

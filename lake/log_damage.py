@@ -53,7 +53,7 @@ def log_damage(table_path: Path, *, since_checkpoint: bool = False) -> list[LogD
     for version in known:
         path = commit_file(table_path, version)
         # A commit that the checkpoint sums up may be gone, but deltalake wants the newest one to be there.
-        if since_checkpoint and version <= sound_through:
+        if since_checkpoint and version < sound_through:
             continue
         try:
             read_actions(path)

@@ -73,8 +73,15 @@ def recover_log(
         OSError: The disk is full or failed.
     """
     damages = log_damage(table_path, since_checkpoint=not whole)
-    if not damages:
-        return []
+    if damages:
+        _mend(lake, table_path, damages, spec)
+    # Who wrote it may have died before syncing it; from now on it is built upon.
+    sync_log(table_path, after=None, through=max(versions(table_path), default=-1))
+    lake.sync_names(table_path)
+    return damages
+
+
+def _mend(lake: Lake, table_path: Path, damages: Sequence[LogDamage], spec: TableSpec | None) -> None:
     creation = next((d for d in damages if d.version == 0 and d.kind != "torn_checkpoint"), None)
     if creation is not None and spec is None:
         raise DamagedTableError(f"version 0 of {table_path.name}, which says what the table is, is damaged")
@@ -102,7 +109,6 @@ def recover_log(
             extra={"action": "recover", "table": table_path.name, "damage": damage.kind,
                    "version": damage.version, "batches_restored": restored},
         )  # fmt: skip
-    return damages
 
 
 def _replace_commits(lake: Lake, table_path: Path, damages: list[LogDamage]) -> int:

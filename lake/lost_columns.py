@@ -11,7 +11,7 @@ from deltalake.exceptions import DeltaError
 from deltalake.schema import PrimitiveType
 
 from lake.append import sync_log
-from lake.errors import DamagedTableError
+from lake.errors import DamagedTableError, one_line
 from lake.orphans import active_paths
 from lake.snapshot import plain_schema
 from lake.table import open_table
@@ -28,7 +28,9 @@ def widen_again(table_path: Path) -> list[str]:
         try:
             open_table(table_path).alter.add_columns([Field(n, PrimitiveType("double")) for n in lacking])
         except DeltaError as error:
-            raise DamagedTableError(f"{table_path.name}: columns not added again: {error}") from error
+            raise DamagedTableError(
+                f"{table_path.name}: columns not added again: {one_line(error)}"
+            ) from error
         sync_log(table_path, after=None, through=open_table(table_path).version())
     return lacking
 

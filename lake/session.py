@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from lake.selection import Selection, select_batches
 from lake.snapshot import Snapshot, duckdb_type, literal, quote, read_snapshot
 from lake.spool import Spool
 from lake.table import Lake
+from lake.time_travel import archived_version, selection_at
 
 VIEWS = QUERIES / "views"
 
@@ -77,6 +79,8 @@ class Session:
         self.lake = lake
         self.snapshots: dict[str, Snapshot] = {}
         self.unbound: dict[str, str] = {}
+        self._selects: dict[str, str] = {}
+        self._bound: set[str] = set()
         self.connection = duckdb.connect(":memory:")
         try:
             self._configure()
@@ -91,6 +95,7 @@ class Session:
                 else:
                     self.unbound[name] = f"{name} is not in the dataset"
             self._bind_views(views)
+            self._bind_files()
         except BaseException:
             self.connection.close()
             raise
@@ -183,6 +188,10 @@ class Session:
         self, name: str, path: Path, at: int | datetime | None, spooled: list[tuple[str, int, pa.Table]]
     ) -> None:
         try:
+            archived = None if at is None else archived_version(path, at)
+            if archived is not None:
+                self._bind_archived(path, archived)
+                return
             snapshot = read_snapshot(path, at)
         except VersionNotFoundError as error:
             self.unbound[name] = str(error)
@@ -196,6 +205,7 @@ class Session:
         ]
         if waiting:
             rows = _fold_names(waiting, snapshot.schema.names)
+            waiting = [rows]
             self.connection.register(f"{name}__spooled", rows)
             known = set(rows.column_names)
             columns = [
@@ -204,42 +214,77 @@ class Session:
             ]
             columns += [quote(n) for n in rows.column_names if n not in set(snapshot.schema.names)]
             selects.append(f"SELECT {', '.join(columns)} FROM {quote(name + '__spooled')}")
-        self._create_view(snapshot, " UNION ALL BY NAME ".join(selects))
+        further = [f for rows in waiting for f in rows.schema if f.name not in set(snapshot.schema.names)]
+        self._declare(name, " UNION ALL BY NAME ".join(selects), [*snapshot.schema, *further])
+        self._bind_partitions(snapshot, waiting)
+        if not waiting:
+            self._declare(f"{name}_recent", snapshot.select_recent(), snapshot.schema)
+
+    def _bind_partitions(self, snapshot: Snapshot, spooled: Iterable[pa.Table]) -> None:
+        """`<table>_partitions`: what the log knows of each partition without opening a file."""
+        keys = list(snapshot.partition_by)
+        parts = [snapshot.partitions()]
+        for rows in spooled:
+            counted = rows.select(keys).group_by(keys).aggregate([([], "count_all")])
+            parts.append(counted.rename_columns([*keys, "row_count"]).select(parts[0].column_names))
+        totals = pa.concat_tables(parts, promote_options="permissive").group_by(keys)
+        name = f"{snapshot.table}_partitions"
+        found = totals.aggregate([("row_count", "sum")]).rename_columns([*keys, "row_count"])
+        self.connection.register(f"{name}__log", found)
+        self.connection.execute(f"CREATE VIEW {quote(name)} AS SELECT * FROM {quote(name + '__log')}")
+        self._bound.add(name)
+
+    def _bind_archived(self, path: Path, version: int) -> None:
+        newest = read_snapshot(path)
+        selection = selection_at(path, version, newest.partition_by, tuple(newest.schema.names))
+        self._bind_selection(replace(newest, version=version), selection)
 
     def _bind_selection(self, snapshot: Snapshot, selection: Selection) -> None:
         self.snapshots[snapshot.table] = snapshot
-        self._create_view(snapshot, select_batches(self.connection, snapshot, selection))
+        select = select_batches(self.connection, snapshot, selection)
+        columns = [snapshot.schema.field(column) for column in selection.columns]
+        self._declare(snapshot.table, select, columns)
 
-    def _create_view(self, snapshot: Snapshot, select: str) -> None:
-        try:
-            self.connection.execute(f"CREATE VIEW {quote(snapshot.table)} AS {select}")
-        except duckdb.Error as error:
-            why = str(error).partition("\n")[0]
-            raise DamagedTableError(
-                f"{snapshot.table} cannot be read at version {snapshot.version}: {why}"
-            ) from error
+    def _declare(self, name: str, select: str, columns: Iterable[pa.Field]) -> None:
+        """Make an empty view of the right columns; `_bind_files` puts the files in.
+
+        DuckDB looks at every file of a view whenever it makes another view over it: with hundreds of files,
+        a dozen views cost more than most queries.
+        """
+        nulls = ", ".join(f"NULL::{duckdb_type(f.type)} AS {quote(f.name)}" for f in columns)
+        self.connection.execute(f"CREATE VIEW {quote(name)} AS SELECT {nulls} WHERE false")
+        self._selects[name] = select
+        self._bound.add(name)
+
+    def _bind_files(self) -> None:
+        for name, select in self._selects.items():
+            try:
+                self.connection.execute(f"CREATE OR REPLACE VIEW {quote(name)} AS {select}")
+            except duckdb.Error as error:
+                table = self.snapshots.get(name) or self.snapshots[name.removesuffix("_recent")]
+                why = str(error).partition("\n")[0]
+                raise DamagedTableError(
+                    f"{table.table} cannot be read at version {table.version}: {why}"
+                ) from error
 
     def _bind_views(self, folder: Path) -> None:
         for query in load_folder(folder):
             missing = [name for name in query.reads if name in self.unbound]
-            absent = [name for name in query.reads if name not in self.unbound and not self._has(name)]
+            absent = [name for name in query.reads if name not in self.unbound and name not in self._bound]
             if missing or absent:
                 why = [self.unbound[name] for name in missing] + [
                     f"the lake has no table {name}" for name in absent
                 ]
                 self.unbound[query.name] = f"{query.name} needs " + "; ".join(why)
                 continue
+            if query.name in self._bound:
+                continue  # bound from the log already, which is quicker
             try:
                 self.connection.execute(f"CREATE VIEW {quote(query.name)} AS {query.sql}")
+                self._bound.add(query.name)
             except duckdb.Error as error:
                 # E.g. a column that the table did not have yet at the version asked for.
                 self.unbound[query.name] = f"{query.name}: {str(error).partition(chr(10))[0]}"
-
-    def _has(self, name: str) -> bool:
-        found = self.connection.execute(
-            "SELECT 1 FROM duckdb_views() WHERE view_name = $name AND NOT internal", {"name": name}
-        ).fetchone()
-        return found is not None
 
     def _spooled(self, tables: list[str]) -> dict[str, list[tuple[str, int, pa.Table]]]:
         """Entries by table: stream, sequence and rows of each."""

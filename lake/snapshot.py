@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from lake.commit_log import version_at
+from lake.commit_log import commit_file, version_at
 from lake.errors import DamagedTableError
 from lake.table import local_file, open_table
 
@@ -31,6 +31,9 @@ _DUCKDB_TYPES = {
     pa.date32(): "DATE",
     pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
 }
+RECENT = 5
+"""How many dates a question about now looks at: `<table>_recent`."""
+
 _OUR_FILE_PARTS = 3  # part-<fingerprint of the columns>-<random>.parquet
 
 
@@ -45,6 +48,7 @@ class Snapshot:
         schema: Arrow schema at that version.
         partition_by: Partition columns.
         files: Absolute paths of the active files, in the order of their commits.
+        row_counts: Rows of each of them, by the statistics in the log.
         handle: The deltalake handle it was read with.
     """
 
@@ -54,11 +58,39 @@ class Snapshot:
     schema: pa.Schema
     partition_by: tuple[str, ...]
     files: tuple[Path, ...]
+    row_counts: tuple[int, ...]
     handle: DeltaTable
+
+    def partitions(self) -> pa.Table:
+        """Every partition, by its values and the number of its rows (`row_count`), from the log alone."""
+        counts: dict[tuple[str, ...], int] = {}
+        for file, rows in zip(self.files, self.row_counts, strict=True):
+            key = partition_values(file, len(self.partition_by))
+            counts[key] = counts.get(key, 0) + rows
+        columns = {
+            name: pa.array([key[i] for key in counts], pa.string()).cast(self.schema.field(name).type)
+            for i, name in enumerate(self.partition_by)
+        }
+        return pa.table(columns | {"row_count": pa.array(counts.values(), pa.int64())})
 
     def select(self) -> str:
         """A DuckDB SELECT of every row, with the columns in the order of the schema."""
         return select_files(self.schema, self.partition_by, self.files)
+
+    def select_recent(self) -> str:
+        """The same of the newest `RECENT` values of the first partition column, by those of the others."""
+        keys = [partition_values(file, len(self.partition_by)) for file in self.files]
+        firsts: dict[tuple[str, ...], set[str]] = {}
+        for first, *others in keys:
+            firsts.setdefault(tuple(others), set()).add(first)
+        recent = {others: set(sorted(values)[-RECENT:]) for others, values in firsts.items()}
+        files = [f for f, key in zip(self.files, keys, strict=True) if key[0] in recent[key[1:]]]
+        return select_files(self.schema, self.partition_by, files)
+
+
+def partition_values(file: Path, depth: int) -> tuple[str, ...]:
+    """Values of the partition columns, of which there are `depth`, that the folders of a file name."""
+    return tuple(folder.partition("=")[2] for folder in file.parts[-1 - depth : -1])
 
 
 def read_snapshot(table_path: Path, at: int | datetime | None = None) -> Snapshot:
@@ -71,24 +103,26 @@ def read_snapshot(table_path: Path, at: int | datetime | None = None) -> Snapsho
     """
     version = version_at(table_path, at) if isinstance(at, datetime) else at
     handle = open_table(table_path, version)
+    _refuse_empty_commit(table_path, handle.version())
     features = set(handle.protocol().reader_features or ())
     if misread := features & {"deletionVectors", "columnMapping"}:
         raise DamagedTableError(
             f"{table_path.name} uses {', '.join(sorted(misread))}, which strikelake does not write or read"
         )
     schema = plain_schema(handle)
-    _refuse_hive_names_above(table_path.resolve(), schema)
+    folder = table_path.resolve()
+    _refuse_hive_names_above(folder, schema)
     actions = pa.table(handle.get_add_actions(flatten=True))
-    times = actions.column("modification_time").to_pylist()
-    paths = actions.column("path").to_pylist()
-    ordered = [path for _, path in sorted(zip(times, paths, strict=True))]
+    names = ("modification_time", "path", "num_records")
+    ordered = sorted(zip(*(actions.column(name).to_pylist() for name in names), strict=True))
     return Snapshot(
         table=table_path.name,
-        folder=table_path.resolve(),
+        folder=folder,
         version=handle.version(),
         schema=schema,
         partition_by=tuple(handle.metadata().partition_columns),
-        files=tuple(local_file(table_path.resolve(), path) for path in ordered),
+        files=tuple(local_file(folder, path) for _, path, _ in ordered),
+        row_counts=tuple(count or 0 for _, _, count in ordered),
         handle=handle,
     )
 
@@ -142,6 +176,23 @@ def literal(text: str) -> str:
 def _not_a_pattern(path: str) -> str:
     """A path in which DuckDB's file patterns match only themselves."""
     return re.sub(r"[*?\[]", r"[\g<0>]", path)
+
+
+def _refuse_empty_commit(table_path: Path, version: int) -> None:
+    """Refuse a version whose commit is empty: deltalake takes it for one that brought no rows.
+
+    Raises:
+        DamagedTableError: It is.
+    """
+    try:
+        empty = commit_file(table_path, version).stat().st_size == 0
+    except FileNotFoundError:
+        return
+    if empty:
+        raise DamagedTableError(
+            f"commit {version} of {table_path.name} is empty, after a power cut perhaps: rows are missing; "
+            "start the writer, or run 'strikelake lake doctor --repair'"
+        )
 
 
 def _refuse_hive_names_above(table_path: Path, schema: pa.Schema) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from lake.durability import sync_names
 from lake.errors import SpoolUnavailableError
 
 _SCHEMA = Path(__file__).with_name("spool.sql")
@@ -108,6 +109,9 @@ class Spool:
                 self._db = _connect(path)
             try:
                 self._stream_id = self._open(create=not read_only)
+                if not read_only:
+                    # SQLite syncs what is in its files; that they are there at all, nobody has synced yet.
+                    sync_names(path.parent, up_to=path.parent.parent)
             except BaseException:
                 self._db.close()
                 raise
@@ -210,6 +214,12 @@ class Spool:
                 "SELECT MIN(seq) FROM entries WHERE table_name = ?", (table,)
             ).fetchone()
         return None if seq is None else int(seq)
+
+    def newest(self) -> int:
+        """Sequence of the newest entry that waits, of any table; 0 if none does."""
+        with _mapped(self.path):
+            (seq,) = self._db.execute("SELECT COALESCE(MAX(seq), 0) FROM entries").fetchone()
+        return int(seq)
 
     def tables(self) -> list[str]:
         """Tables that have entries waiting."""
@@ -340,5 +350,5 @@ def unpack(payload: bytes) -> pa.Table:
 def _mapped(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise SpoolUnavailableError(f"spool {path}: {error}") from error

@@ -11,8 +11,15 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from deltalake.exceptions import TableNotFoundError as DeltaTableNotFoundError
 
-from lake.durability import fsync_directory, fsync_file
-from lake.errors import DamagedTableError, SettingsError, TableNotFoundError, VersionNotFoundError
+from lake.commit_log import read_actions
+from lake.durability import fsync_file, sync_names
+from lake.errors import (
+    DamagedTableError,
+    SettingsError,
+    TableNotFoundError,
+    VersionNotFoundError,
+    one_line,
+)
 
 CHECKPOINT_INTERVAL = 100
 """Commits between two log checkpoints; opening a table reads at most that many commit files."""
@@ -106,7 +113,12 @@ class Lake:
         """
         area = self.raw_stream if spec.area == "raw_stream" else self.root / spec.area
         path = area / spec.name
-        if (path / _LOG).is_dir() and any((path / _LOG).glob("*.json")):
+        commits = list((path / _LOG).glob("*.json"))
+        # A log that was cleaned up may have a single commit as well, but never this one.
+        if [commit.name for commit in commits] == [f"{0:020d}.json"] and _says_nothing(commits[0]):
+            # A power cut while the table was being made: there is nothing in it yet.
+            commits.pop().unlink(missing_ok=True)
+        if commits or any((path / _LOG).glob("*.checkpoint*.parquet")):
             return path
         if unquote(str(path)) != str(path):
             raise SettingsError(f"root: deltalake takes the '%' of {path} for an escape; use another folder")
@@ -127,11 +139,31 @@ class Lake:
         except (DeltaError, OSError) as error:
             if (path / _LOG / f"{0:020d}.json").exists():
                 return path  # another process was faster
-            raise DamagedTableError(f"cannot create table {spec.name} in {path}: {error}") from error
+            raise DamagedTableError(
+                f"cannot create table {spec.name} in {path}: {one_line(error)}"
+            ) from error
         fsync_file(path / _LOG / f"{0:020d}.json")
-        for folder in (path / _LOG, path, area, area.parent):
-            fsync_directory(folder)
+        self.sync_names(path)
         return path
+
+    def sync_names(self, table_path: Path) -> None:
+        """Return when the names of a table's folders are on the disk, up to that of the lake.
+
+        Raises:
+            OSError: The disk failed.
+        """
+        above = self.root if table_path.resolve().is_relative_to(self.root.resolve()) else self.raw_stream
+        sync_names(table_path / _LOG, up_to=above)
+
+
+def _says_nothing(commit: Path) -> bool:
+    try:
+        read_actions(commit)
+    except ValueError:
+        return True
+    except FileNotFoundError:
+        pass  # another process makes the table
+    return False
 
 
 def open_table(path: Path, version: int | None = None) -> DeltaTable:
@@ -155,8 +187,7 @@ def open_table(path: Path, version: int | None = None) -> DeltaTable:
         ) from error
     # OverflowError: a version below 0 or beyond 64 bits.
     except (DeltaError, OSError, OverflowError) as error:
-        # deltalake appends a backtrace to some messages.
-        why = str(error).partition("\n")[0]
+        why = one_line(error)
         if version is not None:
             newest = open_table(path).version()
             if version > newest or version < 0:

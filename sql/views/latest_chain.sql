@@ -1,5 +1,5 @@
 -- purpose: The newest chain of every expiry, calls and puts side by side.
--- reads: option_chain
+-- reads: option_chain_recent
 -- parameters: none
 -- grain: one row per exchange, symbol, expiry, strike
 -- units: prices and strikes in rupees; oi, oi_change and volume in units of the underlying; iv an annualised
@@ -8,11 +8,21 @@
 --   the first source by name. Legs received more than once: the last received counts.
 -- note: underlying_price is the chain's: the highest of its legs, which agree unless the source is faulty.
 -- note: call_oi_change and put_oi_change are the source's own, against the last close.
--- note: Expired contracts keep their last chain; for what still trades ask WHERE expiry >= current_date.
-WITH newest AS (
-    SELECT exchange, symbol, expiry, event_time, source
-    FROM option_chain
-    GROUP BY exchange, symbol, expiry, event_time, source
+-- note: Looked for in the five newest session dates of each exchange, so that the cost does not grow with the
+--   age of the lake; a contract that had no chain on any of them is not here. Expired contracts keep their
+--   last chain that long; for what still trades ask WHERE expiry >= current_date.
+WITH newest_date AS (
+    -- First by date alone, which reads columns of few values; then within that date.
+    SELECT exchange, symbol, expiry, max(date) AS date
+    FROM option_chain_recent
+    GROUP BY exchange, symbol, expiry
+),
+
+newest AS (
+    SELECT exchange, symbol, expiry, event_time, source, date
+    FROM option_chain_recent
+    INNER JOIN newest_date USING (exchange, symbol, expiry, date)
+    GROUP BY exchange, symbol, expiry, event_time, source, date
     QUALIFY row_number() OVER (
         PARTITION BY exchange, symbol, expiry
         ORDER BY event_time DESC, max(received_time) DESC, source
@@ -21,9 +31,9 @@ WITH newest AS (
 
 -- Not chain_legs: choosing the chains first leaves few rows to tell apart.
 legs AS (
-    SELECT option_chain.*
-    FROM option_chain
-    INNER JOIN newest USING (exchange, symbol, expiry, event_time, source)
+    SELECT option_chain_recent.*
+    FROM option_chain_recent
+    INNER JOIN newest USING (exchange, symbol, expiry, event_time, source, date)
     QUALIFY row_number() OVER (
         PARTITION BY exchange, symbol, expiry, event_time, source, strike, option_type
         ORDER BY received_time DESC, batch_id DESC

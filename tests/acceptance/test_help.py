@@ -14,7 +14,9 @@ import pytest
 README = Path(__file__).parents[2] / "README.md"
 COMMANDS = {
     "demo": [], "sql": [], "ingest": ["load", "sources", "status", "commit"],
-    "lake": ["tables", "history"], "catalog": ["sync", "rebuild", "batches", "columns"],
+    "dataset": ["create", "list", "show", "replay", "verify", "delete"],
+    "lake": ["tables", "history", "doctor", "maintain", "drop-before"],
+    "catalog": ["sync", "rebuild", "batches", "verify", "columns"],
 }  # fmt: skip
 CALLS = [[name] for name in COMMANDS] + [[name, each] for name, subs in COMMANDS.items() for each in subs]
 

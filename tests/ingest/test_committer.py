@@ -268,3 +268,30 @@ def test_every_row_names_the_micro_batch_that_the_commit_and_the_catalog_name(
     db.close()
     assert set(known) == {"NSE", "BSE"}
     assert {(row["exchange"], row["batch_id"]) for row in lake.rows()} == set(known.items())
+
+
+def test_a_commit_that_is_cut_while_the_writer_runs_is_mended_and_no_row_is_lost(
+    lake: Any, reference: ReferenceData
+) -> None:
+    one = Committer(lake.settings)
+    for first in (1, 11, 21):
+        put(lake, reference, lake.update(first, 10))
+        one.flush()
+    log = lake.settings.lake.path("option_chain") / "_delta_log"
+    newest = max(log.glob("*.json"))
+    newest.write_bytes(newest.read_bytes()[:150])
+    put(lake, reference, lake.update(31, 10))
+    assert one.flush().rows == {"option_chain": 10}
+    one.close()
+    assert lake.strikes() == [float(i) for i in range(1, 41)]
+
+
+def test_a_table_whose_creation_was_cut_is_made_again(lake: Any, reference: ReferenceData) -> None:
+    Committer(lake.settings).close()
+    log = lake.settings.lake.path("option_chain") / "_delta_log"
+    (log / f"{0:020d}.json").write_bytes(b"")
+    put(lake, reference, lake.update(1, 3))
+    one = Committer(lake.settings)
+    one.flush()
+    one.close()
+    assert lake.strikes() == [1.0, 2.0, 3.0]

@@ -482,3 +482,24 @@ def test_a_commit_that_the_archive_has_is_taken_from_there(writer: Any, damage: 
 
     assert history(writer.table) == before
     assert writer.all_rows_once()
+
+
+@damages
+def test_a_log_cleaned_down_to_one_commit_is_not_taken_for_a_table_that_was_never_made(
+    writer: Any, damage: Damage
+) -> None:
+    for _ in range(3):
+        writer.write(2)
+    write_log_checkpoint(writer.table)
+    clean_log(writer.table, before=read_commit(writer.table, 3).time.replace(year=2100))
+    assert versions(writer.table) == [3]
+    before = history(writer.table)
+
+    damage(commit_file(writer.table, 3))
+    writer.lake.create(writer.spec)
+    recover_log(writer.lake, writer.table, spec=writer.spec)
+
+    assert writer.all_rows_once()
+    assert history(writer.table) == before
+    writer.write(1)
+    assert writer.all_rows_once()
