@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -218,6 +218,15 @@ def _lost_track(name: str, path: Path, at: int) -> DamagedTableError:
         f"the log of {name} ends at version {newest}, but version {at} was mirrored: it is "
         "another table than before; run 'strikelake catalog rebuild'"
     )
+
+
+def files_of(lake: Lake, path: Path, commit: Commit) -> Iterator[tuple[str, str | None]]:
+    """What the mirror has of a commit: path and checksum of each file, None where none is recorded."""
+    recorded = commit.batch.get("files", {})
+    for add in commit.adds:
+        if add.get("dataChange", True):
+            checksum = recorded[add["path"]]["sha256"] if add["path"] in recorded else None
+            yield _relative(local_file(path, add["path"]), lake.root), checksum
 
 
 def _rows_of(lake: Lake, name: str, path: Path, commit: Commit) -> list[dict[str, Any]]:

@@ -6,46 +6,55 @@ Each finding has a kind that never changes, for scripts:
 |---|---|---|
 | `torn_commit`, `empty_commit`, `missing_commit` | a commit says nothing | replaced, with its rows |
 | `torn_checkpoint` | a log checkpoint that cannot be read | removed: the commits are there |
+| `lost_columns` | data files have columns that the table lacks | added again |
+| `torn_archive` | archived commits that cannot be read | no |
 | `history_gap` | commits cleaned up by another tool, not archived | no |
 | `unreadable_table` | deltalake cannot open the table | no |
 | `lost_batch` | a data file whose batch is in no commit and no spool | committed again |
 | `orphan_file` | a data file that no version needs | deleted |
 | `unknown_file` | a data file that no commit names and nobody can judge | no: it stays |
-| `missing_file`, `file_size`, `file_checksum`, `unreadable_file` | a data file is not as committed | no |
+| `missing_file`, `unreadable_file` | a data file is gone or cannot be read | compacted ones: see below |
+| `file_size`, `file_checksum` | a data file is not as committed | likewise |
+| `doubled_rows` | two tools compacted the same files at once | one compaction is undone |
 | `small_files` | a finished partition with many small files | compacted |
 | `old_checkpoint` | many commits since the last log checkpoint | written |
 | `not_append_only` | a drop was interrupted | set again |
 | `catalog_behind` | commits that are not mirrored | mirrored |
 | `catalog_differs` | rows of `ml_feature_batches` that the log does not know, or the reverse | rebuilt |
 | `catalog_unavailable` | the catalog does not answer | no |
+| `unreadable_spool` | a spool that cannot be read | no; data files that it may wait for stay |
 | `spool_committed` | spool entries that the log has already | cleared, counted as committed |
 | `ledger_unbalanced` | rows that were offered and are nowhere | no |
 | `dataset_unreadable` | a dataset's manifest is damaged | no |
 | `dataset_unmirrored` | the catalog's datasets are not those of the lake | mirrored |
+
+A damaged file that was compacted in the last days gives way to the files that it was made of, see
+`lake.undo_compaction`.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine, select
-
-from catalog import dataset_manifest
 from catalog.audit import file_damage
-from catalog.database import opened_database, transaction
-from catalog.datasets import mirrored_datasets
-from catalog.models import FeatureBatch, MirrorCursor
-from lake.commit_log import checkpoint_version, commits_after, versions
-from lake.compaction import Finished, active_files, small_files
-from lake.errors import CatalogUnavailableError, DamagedTableError, SettingsError, StrikelakeError
-from lake.log_archive import archived_through
-from lake.log_recovery import log_damage
+from catalog.doctor_catalog import examine_catalog
+from catalog.findings import Finding
+from lake.commit_log import checkpoint_version, versions
+from lake.compaction import ActiveFile, Finished, active_files, small_files
+from lake.doubled_rows import doubled_rewrites
+from lake.errors import DamagedTableError, SpoolUnavailableError, StrikelakeError
+from lake.log_archive import archive_files, archive_gaps, archive_problem
+from lake.log_damage import log_damage
+from lake.lost_columns import lacking_columns
+from lake.maintenance import maintenance_lock_file
 from lake.orphans import Verdict, find_orphans
-from lake.snapshot import read_snapshot
+from lake.process_lock import is_held
+from lake.snapshot import Snapshot, read_snapshot
 from lake.spool import Spool
 from lake.table import CHECKPOINT_INTERVAL, Lake, open_table
+from lake.undo_compaction import sources_by_output
 
 MANY_SMALL_FILES = 16
 """Small files of a finished partition from which compaction is worth asking for: a fifth of an hour's."""
@@ -58,25 +67,18 @@ _ORPHANS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong.
+UNDER_WAY_S = 3600.0
+"""A data file this young may belong to a commit under way."""
 
-    Attributes:
-        kind: Stable code, see the table of this module.
-        table: Table, spool or dataset concerned.
-        subject: File, version, partition or batch.
-        detail: For a person: what is wrong, and what it means.
-        repair: What `--repair` does about it, empty if it cannot.
-        repaired: True once that is done.
-    """
-
-    kind: str
-    table: str
-    subject: str
-    detail: str
-    repair: str = ""
-    repaired: bool = False
+_LOG_DAMAGE = {
+    "torn_commit": ("put a commit with the lost rows there", "the commit file is torn"),
+    "empty_commit": (
+        "put a commit with the lost rows there",
+        "the commit file is empty, and Delta readers see a version without its rows",
+    ),
+    "missing_commit": ("put a commit with the lost rows there", "the commit file is gone"),
+    "torn_checkpoint": ("remove it", "the log checkpoint cannot be read"),
+}
 
 
 def examine(
@@ -87,52 +89,78 @@ def examine(
     checksums: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> list[Finding]:
-    """Everything that is wrong with a lake; changes nothing.
+    """Look at everything; changes nothing.
+
+    Safe beside running writers: what they have under way is no finding.
 
     Args:
         lake: The lake.
-        catalog_url: SQLAlchemy URL of the catalog.
-        finished: Which partitions should be compacted.
+        catalog_url: Its catalog.
+        finished: Which partitions get no new rows.
         checksums: Read every data file and compare its checksum.
         progress: Called with the number of files just read.
     """
     findings: list[Finding] = []
     for name, path in lake.tables().items():
-        findings += _examine_table(lake, name, path, finished, progress if checksums else None, checksums)
+        findings += _examine_log(name, path)
+        findings += _examine_orphans(lake, name, path)
+        findings += _examine_files(name, path, finished, progress if checksums else None, checksums)
     findings += _examine_spools(lake)
-    findings += _examine_catalog(lake, catalog_url)
+    findings += examine_catalog(lake, catalog_url)
     return findings
 
 
-def _examine_table(
-    lake: Lake,
-    name: str,
-    path: Path,
-    finished: Finished,
-    progress: Callable[[int], None] | None,
-    checksums: bool,
-) -> Iterator[Finding]:
+def _examine_log(name: str, path: Path) -> Iterator[Finding]:
     for damage in log_damage(path):
-        mend = "remove it" if damage.kind == "torn_checkpoint" else "put a commit with the lost rows there"
-        what = {
-            "torn_commit": "the commit file ends in the middle",
-            "empty_commit": "the commit file is empty: Delta readers see a version without its rows",
-            "missing_commit": "the commit file is gone",
-            "torn_checkpoint": "the log checkpoint cannot be read",
-        }[damage.kind]
-        damaged_creation = damage.version == 0 and damage.kind != "torn_checkpoint"
-        yield Finding(damage.kind, name, f"version {damage.version}", what, "" if damaged_creation else mend)
+        mend, what = _LOG_DAMAGE[damage.kind]
+        yield Finding(damage.kind, name, f"version {damage.version}", f"{what}: {damage.path.name}", mend)
     known = versions(path)
-    if known and known[0] > archived_through(path) + 1:
-        first, last = archived_through(path) + 1, known[0] - 1
-        yield Finding(
-            "history_gap", name, f"versions {first} to {last}",
-            "cleaned up by another tool, and not archived: batches of these commits cannot be mirrored again",
-        )  # fmt: skip
-    yield from _orphans(lake, name, path)
+    unreadable = []
+    for file in archive_files(path):
+        if problem := archive_problem(file):
+            unreadable.append(file)
+            yield Finding("torn_archive", name, f"versions {file.first} to {file.last}", problem)
+    for first, last in archive_gaps(path, before=min(known, default=0)):
+        if not any(file.first <= first <= file.last for file in unreadable) and (first, last) != (0, 0):
+            yield Finding(
+                "history_gap", name, f"versions {first} to {last}",
+                "cleaned up by another tool, and not archived: batches of these commits cannot be mirrored "
+                "again",
+            )  # fmt: skip
+
+
+def _examine_orphans(lake: Lake, name: str, path: Path) -> Iterator[Finding]:
+    try:
+        orphans = find_orphans(lake, path)
+    except SpoolUnavailableError:
+        return  # named by the spool: nothing can be judged, and nothing is deleted
+    # Of writers that run, and of other tools, the newest files may be about to be committed.
+    now_s = time.time()
+    busy = is_busy(lake, path)
+    for orphan in orphans:
+        young = orphan.modified_s > now_s - UNDER_WAY_S
+        if young and orphan.verdict is not Verdict.LOST and busy:
+            continue
+        mend = {
+            Verdict.LOST: "commit it again", Verdict.LEFTOVER: "delete it", Verdict.WAITING: "delete it",
+        }.get(orphan.verdict, "")  # fmt: skip
+        yield Finding(_ORPHANS[orphan.verdict], name, orphan.path, f"no commit names it: {orphan.why}", mend)
+
+
+def is_busy(lake: Lake, table_path: Path) -> bool:
+    """Whether a writer of this lake is running, or maintenance of this table."""
+    locks = [*lake.spools.glob("*.commit.lock"), maintenance_lock_file(table_path)]
+    return any(is_held(lock) for lock in locks)
+
+
+def _examine_files(
+    name: str, path: Path, finished: Finished, progress: Callable[[int], None] | None, checksums: bool
+) -> Iterator[Finding]:
     try:
         handle = open_table(path)
         files = active_files(handle)
+        snapshot = read_snapshot(path)
+        lacking = lacking_columns(path)
     except StrikelakeError as error:
         yield Finding("unreadable_table", name, str(path), str(error))
         return
@@ -140,6 +168,13 @@ def _examine_table(
         yield Finding(
             "not_append_only", name, "delta.appendOnly", "a drop was interrupted", "set the property again"
         )
+    if lacking:
+        told = "data files have these columns, the table does not: the commit that added them is lost"
+        yield Finding("lost_columns", name, ", ".join(lacking), told, "add them again")
+    for rewrites in doubled_rewrites(path):
+        where = " and ".join(str(one.version) for one in rewrites)
+        told = "compactions of the same files, and both are in the table: their rows are there twice"
+        yield Finding("doubled_rows", name, f"versions {where}", told, "undo one of them")
     behind = handle.version() - checkpoint_version(path)
     if behind > 2 * CHECKPOINT_INTERVAL:
         told = f"{behind:,} commits since the last log checkpoint: opening the table is slow"
@@ -147,126 +182,60 @@ def _examine_table(
     for group in small_files(files, finished).values():
         if len(group) >= MANY_SMALL_FILES:
             where = ", ".join(f"{key}={value}" for key, value in group[0].partition.items())
-            yield Finding(
-                "small_files",
-                name,
-                where,
-                f"{len(group):,} small files in a finished session",
-                "compact them",
-            )
-    for damage_ in file_damage(name, read_snapshot(path), files, checksums=checksums, progress=progress):
-        yield Finding(damage_.kind, name, str(damage_.path), damage_.detail)
+            told = f"{len(group):,} small files in a finished session"
+            yield Finding("small_files", name, where, told, "compact them")
+    yield from _damaged_files(name, path, snapshot, files, progress, checksums)
 
 
-def _orphans(lake: Lake, name: str, path: Path) -> Iterator[Finding]:
-    for orphan in find_orphans(lake, path):
-        mend = {
-            Verdict.LOST: "commit it again", Verdict.LEFTOVER: "delete it", Verdict.WAITING: "delete it",
-        }.get(orphan.verdict, "")  # fmt: skip
-        yield Finding(_ORPHANS[orphan.verdict], name, orphan.path, f"no commit names it: {orphan.why}", mend)
+def _damaged_files(
+    name: str,
+    path: Path,
+    snapshot: Snapshot,
+    files: list[ActiveFile],
+    progress: Callable[[int], None] | None,
+    checksums: bool,
+) -> Iterator[Finding]:
+    try:
+        damaged = list(file_damage(name, snapshot, files, checksums=checksums, progress=progress))
+    except DamagedTableError:
+        # A damaged commit or archive, named already: without it no checksum is known, but sizes are.
+        damaged = list(file_damage(name, snapshot, files, checksums=False))
+    usable = sources_by_output(path, {str(one.path) for one in damaged}) if damaged else {}
+    for one in damaged:
+        sources = usable.get(str(one.path), ())
+        mend = f"put the {len(sources):,} files back that it was compacted from" if sources else ""
+        yield Finding(one.kind, name, str(one.path), one.detail, mend)
 
 
 def _examine_spools(lake: Lake) -> Iterator[Finding]:
     for file in sorted(lake.spools.glob("*.db")):
         try:
             spool = Spool(file, read_only=True)
-        except StrikelakeError as error:
-            yield Finding("unreadable_file", file.stem, str(file), str(error))
-            continue
+            try:
+                yield from _examine_spool(lake, file.stem, spool)
+            finally:
+                spool.close()
+        except SpoolUnavailableError as error:
+            yield Finding("unreadable_spool", file.stem, file.name, str(error))
+
+
+def _examine_spool(lake: Lake, app_id: str, spool: Spool) -> Iterator[Finding]:
+    for row in spool.ledger():
+        if row.difference:
+            told = f"{row.difference:,} rows of {row.table} {row.group} were offered and are nowhere"
+            yield Finding("ledger_unbalanced", app_id, f"{row.table} {row.group}", told)
+    running = is_held(lake.spools / f"{app_id}.commit.lock")
+    for table in spool.tables():
+        path = lake.tables().get(table)
+        oldest = spool.oldest(table)
         try:
-            for row in spool.ledger():
-                if row.difference:
-                    told = f"{row.difference:,} rows of {row.table} {row.group} were offered and are nowhere"
-                    yield Finding("ledger_unbalanced", file.stem, f"{row.table} {row.group}", told)
-            for table in spool.tables():
-                path = lake.tables().get(table)
-                oldest = spool.oldest(table)
-                try:
-                    committed = open_table(path).transaction_version(spool.stream) if path else None
-                except DamagedTableError:
-                    continue  # named by the table
-                if committed is not None and oldest is not None and oldest <= committed:
-                    yield Finding(
-                        "spool_committed", file.stem, f"{table} {oldest} to {committed}",
-                        "entries that the log has already: their writer died before it cleared them",
-                        "clear them, as the next flush would",
-                    )  # fmt: skip
-        finally:
-            spool.close()
-
-
-def _examine_catalog(lake: Lake, url: str) -> Iterator[Finding]:
-    try:
-        with opened_database(url) as engine:
-            for name, path in lake.tables().items():
-                yield from compare_mirror(engine, name, path)
-            yield from _compare_datasets(lake, engine)
-    except (CatalogUnavailableError, SettingsError) as error:
-        yield Finding("catalog_unavailable", "catalog", "database", str(error))
-
-
-def compare_mirror(engine: Engine, name: str, path: Path) -> Iterator[Finding]:
-    """Whether the catalog has the batches of one table's log, no more and no less."""
-    with transaction(engine) as connection:
-        cursor = connection.execute(
-            select(MirrorCursor.table_version).where(MirrorCursor.table_name == name)
-        ).scalar_one_or_none()
-        query = select(FeatureBatch.table_version, FeatureBatch.checksum, FeatureBatch.batch_id)
-        mirrored = {tuple(row) for row in connection.execute(query.where(FeatureBatch.table_name == name))}
-    at = -1 if cursor is None else cursor
-    newest = max(versions(path), default=-1)
-    if newest > at:
-        yield Finding(
-            "catalog_behind",
-            name,
-            f"version {at}",
-            f"{newest - at:,} commits are not mirrored",
-            "mirror them",
-        )
-    if newest < at:
-        told = f"the catalog has mirrored version {at}, the log ends at {newest}"
-        yield Finding("catalog_differs", name, f"version {at}", told, "rebuild the mirror")
-        return
-    in_log = set()
-    try:
-        for commit in commits_after(path, -1):
-            if commit.version > at:
-                break
-            records = commit.batch.get("files", {})
-            in_log |= {
-                (commit.version, records[add["path"]]["sha256"], commit.batch.get("batch_id"))
-                for add in commit.adds
-                if add.get("dataChange", True) and add["path"] in records
-            }
-    except DamagedTableError:
-        return  # named by the table
-    ours = {row for row in mirrored if row[2] is not None}
-    if ours != in_log:
-        extra, missing = len(ours - in_log), len(in_log - ours)
-        yield Finding(
-            "catalog_differs", name, "ml_feature_batches",
-            f"{extra:,} batches are not (so) in the log, {missing:,} of the log are not in the catalog",
-            "rebuild the mirror",
-        )  # fmt: skip
-
-
-def _compare_datasets(lake: Lake, engine: Engine) -> Iterator[Finding]:
-    with transaction(engine) as connection:
-        known = mirrored_datasets(connection)
-    present = {}
-    for name in dataset_manifest.names(lake):
-        try:
-            dataset = dataset_manifest.read(lake, name)
-            dataset.batches()
-            present[name] = dataset.manifest_sha256
-        except DamagedTableError as error:
-            yield Finding("dataset_unreadable", name, "manifest", str(error))
-            known.pop(name, None)
-    for name in sorted(known.keys() | present.keys()):
-        if known.get(name) != present.get(name):
-            told = {
-                (True, False): "the catalog knows it, the lake does not",
-                (False, True): "the lake has it, the catalog does not know it",
-                (True, True): "its manifest is not the one that the catalog knows",
-            }[name in known, name in present]
-            yield Finding("dataset_unmirrored", name, "manifest", told, "take what the lake says")
+            committed = open_table(path).transaction_version(spool.stream) if path else None
+        except StrikelakeError:
+            continue  # named by the table
+        # A committer that runs may be between its commit and its clearing.
+        if committed is not None and oldest is not None and oldest <= committed and not running:
+            yield Finding(
+                "spool_committed", app_id, f"{table} {oldest} to {committed}",
+                "entries that the log has already: their writer died before it cleared them",
+                "clear them, as the next flush would",
+            )  # fmt: skip

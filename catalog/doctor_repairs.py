@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -13,18 +14,63 @@ from sqlalchemy import Engine
 from catalog import batches as mirror
 from catalog import datasets
 from catalog.database import opened_database
-from catalog.doctor import Finding, compare_mirror
+from catalog.doctor import UNDER_WAY_S, examine
+from catalog.doctor_catalog import compare_mirror
+from catalog.findings import Finding
 from lake.append import sync_log, write_log_checkpoint
 from lake.compaction import Finished, compact
+from lake.doubled_rows import undo_doubled
 from lake.errors import StreamInUseError, StrikelakeError
 from lake.log_recovery import commit_lost, recover_log
+from lake.lost_columns import widen_again
 from lake.maintenance import keep_append_only, maintenance_lock
 from lake.orphans import Verdict, find_orphans
 from lake.process_lock import ProcessLock
 from lake.spool import Spool
 from lake.table import Lake, TableSpec, open_table
+from lake.undo_compaction import undo_compactions
 
-_UNDER_WAY_S = 3600.0  # a data file this young may belong to a commit under way
+_ROUNDS = 3
+_DAMAGED_FILE = {"missing_file", "file_size", "file_checksum", "unreadable_file"}
+_OUR_FILE = re.compile(r"part-[0-9a-f]{8}-[0-9a-f]{32}\.parquet")
+
+
+def examine_and_repair(
+    lake: Lake,
+    catalog_url: str,
+    *,
+    specs: Mapping[str, TableSpec],
+    finished: Finished,
+    checksums: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> list[Finding]:
+    """Find, mend, and look again, as one damage may hide another: what was mended, then what is left.
+
+    Args:
+        lake: The lake.
+        catalog_url: Its catalog.
+        specs: Layout by table name.
+        finished: Which partitions get no new rows.
+        checksums: Read every data file and compare its checksum.
+        progress: Called with the number of files just read.
+
+    Raises:
+        StreamInUseError: A table is being maintained by another process.
+    """
+    mended: list[Finding] = []
+    left: list[Finding] = []
+    for _ in range(_ROUNDS):
+        left = examine(lake, catalog_url, finished=finished, checksums=checksums, progress=progress)
+        if not any(f.repair for f in left):
+            break
+        left = repair(lake, catalog_url, left, specs=specs, finished=finished)
+        done = [f for f in left if f.repaired]
+        mended += done
+        left = [f for f in left if not f.repaired]
+        if not done:
+            break
+        progress = None  # it counts to the files there are
+    return mended + left
 
 
 def repair(
@@ -81,12 +127,16 @@ def _repair_table(
 
     mend(
         {"torn_commit", "empty_commit", "missing_commit", "torn_checkpoint"},
-        lambda: recover_log(lake, path, whole=True),
+        lambda: recover_log(lake, path, spec=spec, whole=True),
     )
+    mend({"lost_columns"}, lambda: widen_again(path))
     mend({"not_append_only"}, lambda: keep_append_only(path))
     mend({"lost_batch"}, lambda: _commit_lost(lake, path))
     if "orphan_file" in kinds:
         done.update(_delete_orphans(lake, path, findings))
+    damaged = {f.subject for f in findings if f.kind in _DAMAGED_FILE and f.repair}
+    mend(_DAMAGED_FILE, lambda: undo_compactions(path, damaged))
+    mend({"doubled_rows"}, lambda: undo_doubled(path))
     if spec is not None:
         mend({"small_files"}, lambda: list(compact(path, spec, finished)))
     mend({"old_checkpoint"}, lambda: write_log_checkpoint(path))
@@ -96,7 +146,7 @@ def _repair_table(
 def _commit_lost(lake: Lake, path: Path) -> None:
     # Judged again: mending the log may have brought them back already.
     lost = [o for o in find_orphans(lake, path) if o.verdict is Verdict.LOST]
-    commit_lost(lake, path, lost)
+    commit_lost(path, lost)
 
 
 def _delete_orphans(lake: Lake, path: Path, findings: list[Finding]) -> dict[Finding, str]:
@@ -112,11 +162,16 @@ def _delete_orphans(lake: Lake, path: Path, findings: list[Finding]) -> dict[Fin
             orphan = doomed.get(finding.subject)
             if orphan is None:
                 done[finding] = "it is needed by now"
-            elif not quiet and orphan.modified_s > time.time() - _UNDER_WAY_S:
-                done[finding] = "a writer is running, and may be about to commit it: try again in an hour"
+            elif orphan.modified_s > time.time() - UNDER_WAY_S and not (quiet and _is_ours(orphan.path)):
+                done[finding] = "a writer or another tool may be about to commit it: try again in an hour"
             else:
                 done[finding] = _attempt(lambda f=finding: (path / f.subject).unlink())  # type: ignore[misc]
     return done
+
+
+def _is_ours(path: str) -> bool:
+    """Whether a data file has a name as `lake.data_file` gives: other tools know nothing of our locks."""
+    return _OUR_FILE.fullmatch(path.rpartition("/")[2]) is not None
 
 
 def _no_writer(lake: Lake, stack: ExitStack) -> bool:
@@ -166,7 +221,7 @@ def _differs(engine: Engine, lake: Lake) -> bool:
     return any(
         finding.kind == "catalog_differs"
         for name, path in lake.tables().items()
-        for finding in compare_mirror(engine, name, path)
+        for finding in compare_mirror(engine, lake, name, path)
     )
 
 

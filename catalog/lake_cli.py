@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
+from dataclasses import asdict
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -35,7 +38,8 @@ def doctor(
     """Find and name what is wrong with the lake; exit code 3 if anything is left to do."""
     from catalog.audit import files_to_audit
     from catalog.doctor import examine
-    from catalog.doctor_repairs import repair as mend
+    from catalog.doctor_repairs import examine_and_repair
+    from catalog.findings import told
     from catalog.reference import ReferenceData
     from catalog.upkeep import SPECS, finished_sessions
     from lake.progress import progress_bar
@@ -49,29 +53,19 @@ def doctor(
     except StrikelakeError:
         total = None  # a table that cannot be opened: a finding, not a failure
     with progress_bar("files", total=total) as advance:
-        findings = examine(
-            settings.lake, settings.catalog, finished=finished, checksums=checksums, progress=advance
-        )
-    if repair:
-        findings = mend(settings.lake, settings.catalog, findings, specs=SPECS, finished=finished)
-    left = [f for f in findings if not f.repaired]
+        look = partial(
+            partial(examine_and_repair, specs=SPECS) if repair else examine,
+            settings.lake, settings.catalog, finished=finished, checksums=checksums, progress=advance,
+        )  # fmt: skip
+        findings = look()
     if output is TextOrJson.JSON:
         names = ("kind", "table", "subject", "detail", "repair", "repaired")
         typer.echo(to_json([{name: getattr(f, name) for name in names} for f in findings]))
     elif not findings:
         typer.echo("nothing is wrong")
     else:
-        for finding in findings:
-            state = "mended" if finding.repaired else ("can be mended" if finding.repair else "stays")
-            typer.echo(f"{finding.kind}  {finding.table}  {finding.subject}  [{state}]")
-            typer.echo(f"    {finding.detail}")
-            if finding.repair:
-                typer.echo(f"    {'done' if finding.repaired else '--repair'}: {finding.repair}")
-        mended = len(findings) - len(left)
-        typer.echo(
-            f"{len(findings):,} findings" + (f", {mended:,} mended, {len(left):,} left" if repair else "")
-        )
-    if left:
+        typer.echo("\n".join(told(findings, repaired=repair)))
+    if any(not f.repaired for f in findings):
         raise typer.Exit(_BREACH)
 
 
@@ -81,48 +75,70 @@ def maintain(
     keep_days: Annotated[
         float, typer.Option(min=0, help="Days that a version can still be read; then its commit is archived.")
     ] = 7.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be compacted.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     output: Annotated[TextOrJson, typer.Option(help="How to print the summary.")] = TextOrJson.TEXT,
 ) -> None:
     """Compact finished sessions, write log checkpoints, archive old commits, delete needless files.
 
     Safe at any time, beside a running writer; the writer does it as well after each session's close.
     """
+    from catalog.batches import sync
+    from catalog.database import opened_database
     from catalog.reference import ReferenceData
     from catalog.upkeep import SPECS, finished_sessions, maintain_lake
-    from lake.maintenance import files_to_compact
+    from lake.maintenance import files_to_compact, planned
     from lake.progress import progress_bar
 
     settings = settings_of(ctx)
     if not settings.lake.exists():
         raise TableNotFoundError(f"no lake at {settings.root}: run 'strikelake demo', or give --root")
     calendar = ReferenceData.load(settings.root).calendar
-    total = files_to_compact(settings.lake, SPECS, finished_sessions(calendar))
+    retention = timedelta(days=keep_days)
     if dry_run:
-        typer.echo(f"{total:,} small files of finished sessions would be compacted; nothing was changed")
+        plans = planned(settings.lake, SPECS, finished_sessions(calendar), retention=retention)
+        _show([asdict(plan) for plan in plans], output)
+        typer.echo("nothing was changed", err=True)
         return
+    total = files_to_compact(settings.lake, SPECS, finished_sessions(calendar))
     with progress_bar("files", total=total) as advance:
-        done = maintain_lake(settings.lake, calendar, retention=timedelta(days=keep_days), progress=advance)
-    rows = [
-        {
-            "table": one.table,
-            "compacted_files": sum(c.files_before for c in one.compacted),
-            "into_files": sum(c.files_after for c in one.compacted),
-            "checkpoint": one.checkpoint,
-            "archived_commits": one.archived_commits,
-            "deleted_files": one.deleted_files,
-            "freed_bytes": one.freed_bytes,
-            "problems": list(one.problems),
-        }
-        for one in done
-    ]
-    if output is TextOrJson.JSON:
-        typer.echo(to_json(rows))
-    else:
-        show_rows(rows, Format.TABLE, columns=[name for name in rows[0] if name != "problems"])
+        done = maintain_lake(settings.lake, calendar, retention=retention, progress=advance)
     problems = [problem for one in done for problem in one.problems]
+    try:
+        with opened_database(settings.catalog) as engine:
+            sync(settings.lake, engine)
+    except StrikelakeError as error:
+        problems.append(str(error))
+    _show(
+        [
+            {
+                "table": one.table,
+                "compacted_files": sum(c.files_before for c in one.compacted),
+                "into_files": sum(c.files_after for c in one.compacted),
+                "checkpoint": one.checkpoint,
+                "archived_commits": one.archived_commits,
+                "deleted_files": one.deleted_files,
+                "freed_bytes": one.freed_bytes,
+                "problems": list(one.problems),
+            }
+            for one in done
+        ],
+        output,
+    )
     if problems:
         raise StrikelakeError("; ".join(problems))
+
+
+def _show(rows: list[dict[str, Any]], output: TextOrJson) -> None:
+    """What was done to each table, a few lines each: figures that are nought are left out."""
+    if output is TextOrJson.JSON:
+        typer.echo(to_json(rows))
+        return
+    for row in rows:
+        figures = {n: v for n, v in row.items() if n not in {"table", "problems", "checkpoint"} and v}
+        told = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in figures.items())
+        if row.get("checkpoint") is not None:
+            told += f"{', ' if told else ''}log checkpoint at version {row['checkpoint']}"
+        typer.echo(textwrap.fill(f"{row['table']}: {told or 'nothing to do'}", 80, subsequent_indent="  "))
 
 
 @app.command("drop-before", epilog="Example: strikelake lake drop-before 2025-01-01 --dry-run")

@@ -94,8 +94,10 @@ def append(
     files: list[DataFile] = []
     try:
         record = dict(metadata, files={}, not_before_ms=time_of_ms(table_path, base))
+        note = {**metadata, "stream": stream, "sequence": sequence}
         for partition, rows in _partitions(batch, spec.partition_by):
-            file = write_data_file(table_path, spec, partition, rows.drop_columns(list(spec.partition_by)))
+            plain = rows.drop_columns(list(spec.partition_by))
+            file = write_data_file(table_path, spec, partition, plain, note=note)
             files.append(file)
             record["files"][file.path] = file_record(rows, file.sha256)
         for folder in {(table_path / file.path).parent for file in files}:

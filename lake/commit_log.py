@@ -142,15 +142,19 @@ def commits_after(table_path: Path, version: int) -> Iterator[Commit]:
     Raises:
         DamagedTableError: A commit is empty or torn, or the archive cannot be read.
     """
-    if not commit_file(table_path, version + 1).exists():
+    while True:
+        before = version
+        while commit_file(table_path, version + 1).exists():
+            version += 1
+            yield read_commit(table_path, version)
+        # Also between commits of the log: a power cut may undo some of the deletions of a clean-up.
         for archived in archived_commits(table_path, after=version):
             if archived.version != version + 1:
                 break  # a hole: the caller finds that it did not get as far as the newest version
             version = archived.version
             yield Commit.of(version, archived.actions, archived.modified_ms)
-    while commit_file(table_path, version + 1).exists():
-        version += 1
-        yield read_commit(table_path, version)
+        if version == before:
+            return
 
 
 def checkpoint_version(table_path: Path) -> int:

@@ -19,16 +19,16 @@ from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake import DeltaTable, Transaction
 from deltalake.transaction import AddAction, RemoveAction
 
 from lake.append import sync_log
-from lake.commit_log import METADATA_KEY, Commit, commits_after, read_commit, time_of_ms, versions
+from lake.commit_log import Commit, commits_after, read_commit, time_of_ms, versions
 from lake.data_file import NOT_CONTENT, DataFile, file_record, partition_of, write_data_file
 from lake.digest import ContentDigest
 from lake.durability import fsync_directory
-from lake.errors import CommitConflictError, DamagedTableError, one_line
+from lake.errors import CommitConflictError, DamagedTableError, StrikelakeError
+from lake.file_changes import change_files, removal
 from lake.log_archive import archived_commits
 from lake.snapshot import plain_schema, quote, select_files
 from lake.table import TableSpec, open_table
@@ -184,11 +184,15 @@ def _compact_files(table_path: Path, spec: TableSpec, files: list[ActiveFile], n
         "not_before_ms": time_of_ms(table_path, base),
     }
     try:
-        _commit(handle, spec, file, files, record, now_ms)
-    except BaseException:
-        (table_path / file.path).unlink(missing_ok=True)
+        _commit(handle, file, files, record, now_ms)
+    except (StrikelakeError, OSError):
+        # Only what is in no commit may go: an error can come after the commit has landed.
+        if _landed(table_path, base, file) is None:
+            (table_path / file.path).unlink(missing_ok=True)
         raise
     version = _landed(table_path, base, file)
+    if version is None:
+        raise DamagedTableError(f"deltalake reported {file.path} committed, but no commit has it")
     sync_log(table_path, after=None, through=version)
     _undo_if_doubled(table_path, spec, base, version, file, files)
     logger.info(
@@ -203,7 +207,6 @@ def _compact_files(table_path: Path, spec: TableSpec, files: list[ActiveFile], n
 
 def _commit(
     handle: DeltaTable,
-    spec: TableSpec,
     added: DataFile | None,
     removed: Sequence[ActiveFile],
     record: Mapping[str, Any],
@@ -213,36 +216,18 @@ def _commit(
     if added is not None:
         statistics = json.dumps(added.statistics)
         actions.append(AddAction(added.path, added.size_bytes, added.partition, now_ms, False, statistics))
-    actions += [
-        RemoveAction(f.path, False, now_ms, size=f.size_bytes, partition_values=dict(f.partition))
-        for f in removed
-    ]
-    try:
-        handle.create_write_transaction(
-            actions,
-            mode="append",
-            schema=plain_schema(handle),
-            partition_by=list(spec.partition_by),
-            commit_properties=CommitProperties(
-                custom_metadata={METADATA_KEY: dict(record)},
-                max_commit_retries=1000,
-                app_transactions=[Transaction(_STREAM, handle.version() + 1)],
-            ),
-            post_commithook_properties=PostCommitHookProperties(
-                create_checkpoint=False, cleanup_expired_logs=False
-            ),
-        )
-    except CommitFailedError as error:
-        raise CommitConflictError(f"{spec.name}: not compacted: {one_line(error)}") from error
-    except DeltaError as error:
-        raise DamagedTableError(f"{spec.name}: not compacted: {one_line(error)}") from error
+    actions += [removal(f.path, f.size_bytes, f.partition, now_ms) for f in removed]
+    change_files(
+        handle, actions, record, task=f"{handle.metadata().name}: not compacted",
+        transactions=[Transaction(_STREAM, handle.version() + 1)],
+    )  # fmt: skip
 
 
-def _landed(table_path: Path, base: int, file: DataFile) -> int:
+def _landed(table_path: Path, base: int, file: DataFile) -> int | None:
     for commit in commits_after(table_path, base):
         if any(unquote(add["path"]) == file.path for add in commit.adds):
             return commit.version
-    raise DamagedTableError(f"deltalake reported {file.path} committed, but no commit has it")
+    return None
 
 
 def _undo_if_doubled(
@@ -260,7 +245,7 @@ def _undo_if_doubled(
             handle = open_table(table_path)
             mine = [f for f in active_files(handle) if f.path == file.path]
             record = {"operation": COMPACTION, "undoes": version}
-            _commit(handle, spec, None, mine, record, time.time_ns() // 1_000_000)
+            _commit(handle, None, mine, record, time.time_ns() // 1_000_000)
             sync_log(table_path, after=None, through=open_table(table_path).version())
             raise CommitConflictError(
                 f"{spec.name}: another tool compacted the same files at version {commit.version}; "

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -20,6 +22,8 @@ from lake.table import TableSpec
 
 ROW_GROUP_ROWS = 122_880
 """DuckDB's own row-group size: one row group is one unit of its parallel scan."""
+
+_NOTE = "strikelake"  # key in the footer of a Parquet file
 
 NOT_CONTENT = ("batch_id",)
 """Columns left out of a content digest: they say how rows were stored, not what they are."""
@@ -46,7 +50,14 @@ class DataFile:
     statistics: dict[str, Any]
 
 
-def write_data_file(table_path: Path, spec: TableSpec, partition: dict[str, str], rows: pa.Table) -> DataFile:
+def write_data_file(
+    table_path: Path,
+    spec: TableSpec,
+    partition: dict[str, str],
+    rows: pa.Table,
+    *,
+    note: Mapping[str, Any] | None = None,
+) -> DataFile:
     """Write the rows of one partition.
 
     Args:
@@ -54,6 +65,7 @@ def write_data_file(table_path: Path, spec: TableSpec, partition: dict[str, str]
         spec: Layout of the table.
         partition: Value of every partition column, as text.
         rows: Without the partition columns; they are written in the order they have.
+        note: Kept in the file's footer, so that a lost commit can be made again from its files.
 
     Raises:
         OSError: The disk is full or failed; no file is left.
@@ -66,17 +78,19 @@ def write_data_file(table_path: Path, spec: TableSpec, partition: dict[str, str]
         if pa.types.is_floating(f.type) and f.name not in dictionary
     }
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        rows,
+    with pq.ParquetWriter(
         sink,
-        row_group_size=ROW_GROUP_ROWS,
+        rows.schema,
         compression="zstd",
         compression_level=1,
         use_dictionary=dictionary,
         column_encoding=split or None,
         write_statistics=[name for name in spec.statistics if name in rows.column_names],
         store_schema=False,
-    )
+    ) as writer:
+        writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+        if note is not None:
+            writer.add_key_value_metadata({_NOTE: json.dumps(dict(note))})
     buffer = memoryview(sink.getvalue())
     folder = "/".join(f"{name}={partition[name]}" for name in spec.partition_by)
     relative = f"{folder}/part-{columns_fingerprint(rows.schema)}-{uuid.uuid4().hex}.parquet"
@@ -103,6 +117,7 @@ class RestoredFile:
         partition: Partition values as text.
         statistics: Delta statistics of every column that has an order.
         record: What our own commits record of a file: checksum, content digest, bounds of its times.
+        note: What was written into its footer.
     """
 
     path: str
@@ -110,6 +125,14 @@ class RestoredFile:
     partition: dict[str, str]
     statistics: dict[str, Any]
     record: dict[str, Any]
+    note: dict[str, Any]
+
+    def add_action(self, modified_ms: int, *, new_rows: bool) -> dict[str, Any]:
+        """The add action of a commit that names the file."""
+        return {
+            "path": self.path, "partitionValues": self.partition, "size": self.size_bytes,
+            "modificationTime": modified_ms, "dataChange": new_rows, "stats": json.dumps(self.statistics),
+        }  # fmt: skip
 
 
 def restored_file(table_path: Path, relative: str) -> RestoredFile:
@@ -119,7 +142,8 @@ def restored_file(table_path: Path, relative: str) -> RestoredFile:
         DamagedTableError: The file cannot be read.
     """
     content, rows = read_data_file(table_path, relative)
-    group = pq.read_metadata(pa.BufferReader(content)).row_group(0)
+    footer = pq.read_metadata(pa.BufferReader(content))
+    group = footer.row_group(0)
     columns = [group.column(i) for i in range(group.num_columns)]
     return RestoredFile(
         path=relative,
@@ -127,7 +151,26 @@ def restored_file(table_path: Path, relative: str) -> RestoredFile:
         partition=partition_of(relative),
         statistics=_statistics(rows, tuple(c.path_in_schema for c in columns if c.is_stats_set)),
         record=file_record(rows, hashlib.sha256(content).hexdigest()),
+        note=_note(footer),
     )
+
+
+def note_of(path: Path) -> dict[str, Any]:
+    """What was written into a data file's footer about the commit that was to name it; empty if nothing.
+
+    Raises:
+        OSError: The file cannot be read.
+        pa.ArrowInvalid: It is no Parquet file.
+    """
+    return _note(pq.read_metadata(path))
+
+
+def _note(footer: pq.FileMetaData) -> dict[str, Any]:
+    try:
+        found = json.loads((footer.metadata or {}).get(_NOTE.encode(), b"{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def read_data_file(table_path: Path, relative: str) -> tuple[bytes, pa.Table]:

@@ -8,16 +8,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deltalake import CommitProperties, PostCommitHookProperties
-from deltalake.exceptions import CommitFailedError, DeltaError
-from deltalake.transaction import RemoveAction
+from deltalake.exceptions import DeltaError
 
 from lake.append import sync_log, write_log_checkpoint
-from lake.commit_log import METADATA_KEY
+from lake.commit_log import time_of_ms
 from lake.compaction import ActiveFile, active_files
-from lake.errors import CommitConflictError, DamagedTableError, one_line
-from lake.maintenance import delete_data_file, keep_append_only, maintenance_lock
-from lake.snapshot import plain_schema
+from lake.errors import DamagedTableError, one_line
+from lake.file_changes import change_files, removal
+from lake.log_cleanup import delete_data_file
+from lake.maintenance import keep_append_only, maintenance_lock
 from lake.table import open_table
 
 logger = logging.getLogger(__name__)
@@ -78,8 +77,6 @@ def drop_partitions(table_path: Path, doomed: Callable[[Mapping[str, str]], bool
         try:
             open_table(table_path).alter.set_table_properties({"delta.appendOnly": "false"})
             _commit(table_path, files)
-        except CommitFailedError as error:
-            raise CommitConflictError(f"{table_path.name}: not dropped: {one_line(error)}") from error
         except DeltaError as error:
             raise DamagedTableError(f"{table_path.name}: not dropped: {one_line(error)}") from error
         finally:
@@ -106,34 +103,27 @@ def _commit(table_path: Path, files: Iterable[ActiveFile]) -> None:
     handle = open_table(table_path)
     now_ms = time.time_ns() // 1_000_000
     partitions = sorted({tuple(file.partition.items()) for file in files})
-    handle.create_write_transaction(
-        [
-            RemoveAction(f.path, True, now_ms, size=f.size_bytes, partition_values=dict(f.partition))
-            for f in files
-        ],
-        mode="append",
-        schema=plain_schema(handle),
-        partition_by=list(handle.metadata().partition_columns),
-        commit_properties=CommitProperties(
-            custom_metadata={
-                METADATA_KEY: {
-                    "operation": DROP,
-                    # Rows that came in later stay.
-                    "through_version": handle.version(),
-                    "partitions": [dict(values) for values in partitions],
-                }
-            },
-            max_commit_retries=1000,
-        ),
-        post_commithook_properties=PostCommitHookProperties(
-            create_checkpoint=False, cleanup_expired_logs=False
-        ),
+    change_files(
+        handle,
+        [removal(f.path, f.size_bytes, f.partition, now_ms, rows_go=True) for f in files],
+        {
+            "operation": DROP,
+            # Rows that came in later stay.
+            "through_version": handle.version(),
+            "partitions": [dict(values) for values in partitions],
+            "not_before_ms": time_of_ms(table_path, handle.version()),
+        },
+        task=f"{table_path.name}: not dropped",
     )
     sync_log(table_path, after=None, through=open_table(table_path).version())
 
 
 def _remove_empty_folders(table_path: Path, files: Iterable[ActiveFile]) -> None:
-    for folder in {(table_path / file.path).parent for file in files}:
-        while folder != table_path and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-            folder = folder.parent  # noqa: PLW2901 - upwards, until one is not empty
+    for file in files:
+        for folder in (table_path / file.path).parents:
+            if folder == table_path:
+                break
+            try:
+                folder.rmdir()
+            except OSError:
+                break  # gone already, or a writer has put a new file there

@@ -63,6 +63,24 @@ def archive_files(table_path: Path) -> list[ArchiveFile]:
     return files
 
 
+def archive_gaps(table_path: Path, *, before: int) -> list[tuple[int, int]]:
+    """First and last of each run of versions that are not archived or cannot be read; sorted.
+
+    Args:
+        table_path: Folder of the table.
+        before: Oldest version that is still in the log.
+    """
+    gaps = []
+    at = 0
+    for file in archive_files(table_path):
+        if archive_problem(file):
+            continue
+        if at < min(file.first, before):
+            gaps.append((at, min(file.first, before) - 1))
+        at = max(at, file.last + 1)
+    return [*gaps, (at, before - 1)] if at < before else gaps
+
+
 def archived_through(table_path: Path) -> int:
     """Newest archived version, -1 if there is none."""
     files = archive_files(table_path)
@@ -77,7 +95,7 @@ def archived_commits(table_path: Path, *, after: int = -1) -> Iterator[ArchivedC
     """
     for file in archive_files(table_path):
         if file.last > after:
-            for commit in _read(file.path, file.path.stat().st_mtime_ns):
+            for commit in read_archive(file):
                 if commit.version > after:
                     after = commit.version
                     yield commit
@@ -91,9 +109,35 @@ def archived_commit(table_path: Path, version: int) -> ArchivedCommit | None:
     """
     for file in archive_files(table_path):
         if file.first <= version <= file.last:
-            commits = _read(file.path, file.path.stat().st_mtime_ns)
-            return next((c for c in commits if c.version == version), None)
+            return read_archive(file)[version - file.first]
     return None
+
+
+def read_archive(file: ArchiveFile) -> tuple[ArchivedCommit, ...]:
+    """All commits of one archive file, oldest first.
+
+    Raises:
+        DamagedTableError: It cannot be read, or does not have the commits that its name says.
+    """
+    commits = _read(file.path, _modified_ns(file.path))
+    if [c.version for c in commits] != list(range(file.first, file.last + 1)):
+        raise DamagedTableError(f"the archive of old commits {file.path} lacks some of them")
+    return commits
+
+
+def archive_problem(file: ArchiveFile) -> str:
+    """Why an archive file cannot be read, empty if it can; each file is only read once."""
+    return _problem(file, _modified_ns(file.path))
+
+
+@lru_cache(maxsize=4096)
+def _problem(file: ArchiveFile, modified_ns: int) -> str:
+    del modified_ns  # part of the cache's key
+    try:
+        read_archive(file)
+    except DamagedTableError as error:
+        return str(error)
+    return ""
 
 
 def archive_commits(table_path: Path, commits: list[ArchivedCommit]) -> ArchiveFile:
@@ -120,6 +164,13 @@ def archive_commits(table_path: Path, commits: list[ArchivedCommit]) -> ArchiveF
     fsync_directory(folder)
     fsync_directory(table_path)
     return ArchiveFile(first, last, target)
+
+
+def _modified_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0  # reading it will say why
 
 
 @lru_cache(maxsize=4)

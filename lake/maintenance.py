@@ -11,19 +11,21 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import unquote
 
 from lake.append import sync_log, write_log_checkpoint
-from lake.commit_log import Commit, checkpoint_version, commit_file, read_actions, read_commit, versions
+from lake.commit_log import (
+    checkpoint_version,
+)
 from lake.compaction import Compacted, Finished, active_files, compact, small_files
-from lake.durability import fsync_directory
+from lake.doubled_rows import undo_doubled
 from lake.errors import CommitConflictError, DamagedTableError, StrikelakeError
-from lake.log_archive import FOLDER, ArchivedCommit, archive_commits, archived_through
-from lake.log_recovery import can_be_read
+from lake.log_archive import FOLDER
+from lake.log_cleanup import CleanedLog, clean_log, delete_data_file
+from lake.orphans import Verdict, find_orphans
 from lake.process_lock import ProcessLock
 from lake.table import Lake, TableSpec, open_table
 
@@ -32,8 +34,8 @@ logger = logging.getLogger(__name__)
 RETENTION = timedelta(days=7)
 """How long a commit stays in the log: Delta's own default for removed files."""
 
+_UNDER_WAY = timedelta(days=1)  # a data file this young may belong to a commit under way, of whatever tool
 _CHECKPOINT_AFTER = 10  # commits since the last log checkpoint that make another worth its file
-_COMMITS_AN_ARCHIVE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Maintained:
         compacted: Its compactions, one a partition.
         checkpoint: Version of the log checkpoint it wrote, None if the last one was recent.
         archived_commits: Commits that moved from the log into the archive.
-        deleted_files: Data files deleted that no version in the log needs.
+        deleted_files: Data files deleted that no version in the log needs, leftovers of crashes included.
         freed_bytes: Their size.
         problems: What could not be done, and why; empty if all was.
     """
@@ -60,12 +62,15 @@ class Maintained:
 
 
 @dataclass(frozen=True, slots=True)
-class CleanedLog:
-    """Commits archived, and the data files that went with them."""
+class Planned:
+    """What maintenance would do to one table, see `Maintained`."""
 
-    commits: int = 0
-    files: int = 0
-    bytes: int = 0
+    table: str
+    compacted_files: int
+    partitions: int
+    archived_commits: int
+    deleted_files: int
+    freed_bytes: int
 
 
 def maintain(
@@ -100,21 +105,49 @@ def maintain(
         if name not in specs:
             continue
         with maintenance_lock(path):
-            done.append(_maintain_table(path, specs[name], finished, retention, moment, progress))
+            done.append(_maintain_table(lake, path, specs[name], finished, retention, moment, progress))
     return done
 
 
 def files_to_compact(lake: Lake, specs: Mapping[str, TableSpec], finished: Finished) -> int:
-    """How many files `maintain` would compact now.
+    """How many files `maintain` would compact now; a table that cannot be opened is left out."""
+    total = 0
+    for name, path in lake.tables().items():
+        if name in specs:
+            with suppress(StrikelakeError):
+                total += sum(len(g) for g in small_files(active_files(open_table(path)), finished).values())
+    return total
+
+
+def planned(
+    lake: Lake,
+    specs: Mapping[str, TableSpec],
+    finished: Finished,
+    *,
+    retention: timedelta = RETENTION,
+    now: datetime | None = None,
+) -> list[Planned]:
+    """What `maintain` would do now; changes nothing.
+
+    What would be archived may be more, as compaction and a new log checkpoint come first.
 
     Raises:
         DamagedTableError: A table cannot be opened.
+        OSError: The disk failed.
     """
-    return sum(
-        sum(len(group) for group in small_files(active_files(open_table(path)), finished).values())
-        for name, path in lake.tables().items()
-        if name in specs
-    )
+    before = (now or datetime.now(UTC)) - retention
+    plans = []
+    for name, path in lake.tables().items():
+        if name in specs:
+            groups = small_files(active_files(open_table(path)), finished).values()
+            cleaned = clean_log(path, before=before, dry_run=True)
+            plans.append(Planned(name, sum(len(g) for g in groups), len(groups), *astuple(cleaned)))
+    return plans
+
+
+def maintenance_lock_file(table_path: Path) -> Path:
+    """The file of `maintenance_lock`."""
+    return table_path / FOLDER / "maintenance.lock"
 
 
 @contextmanager
@@ -125,7 +158,7 @@ def maintenance_lock(table_path: Path) -> Iterator[None]:
         StreamInUseError: Another process holds it.
     """
     lock = ProcessLock(
-        table_path / FOLDER / "maintenance.lock",
+        maintenance_lock_file(table_path),
         role=f"maintenance of {table_path.name}",
         hint="wait until it is done",
     )
@@ -136,6 +169,7 @@ def maintenance_lock(table_path: Path) -> Iterator[None]:
 
 
 def _maintain_table(
+    lake: Lake,
     path: Path,
     spec: TableSpec,
     finished: Finished,
@@ -151,6 +185,8 @@ def _maintain_table(
     try:
         keep_append_only(path)
         try:
+            # First: compacting what is there twice would make it harder to tell.
+            undo_doubled(path)
             for one in compact(path, spec, finished, progress=progress, now_ms=_ms(now)):
                 compacted.append(one)  # noqa: PERF402 - what was done counts when it fails half-way
         except (DamagedTableError, CommitConflictError) as error:
@@ -160,6 +196,9 @@ def _maintain_table(
             write_log_checkpoint(path)
             checkpoint = newest
         cleaned = clean_log(path, before=now - retention)
+        cleaned, lost = _vacuum(lake, path, cleaned)
+        if lost:
+            problems.append(f"{spec.name}: {lost:,} data files are in no commit: 'strikelake lake doctor'")
     except (StrikelakeError, OSError) as error:
         problems.append(str(error))
     logger.info(
@@ -182,45 +221,16 @@ def _maintain_table(
     )
 
 
-def clean_log(table_path: Path, *, before: datetime) -> CleanedLog:
-    """Archive the commits made before a moment that a log checkpoint sums up, and delete what they removed.
-
-    To be called under the table's maintenance lock. It can be interrupted anywhere: commits are deleted
-    from the log only once they are archived and the files that they removed are gone.
-
-    Raises:
-        DamagedTableError: A commit cannot be read; nothing newer is touched.
-        OSError: The disk failed.
-    """
-    known = versions(table_path)
-    keep = _oldest_to_keep(table_path, known, before)
-    old = [v for v in known if v < keep]
-    if not old:
-        return CleanedLog()
-    handle = open_table(table_path)
-    active = {f.path for f in active_files(handle)}
-    # Before a commit leaves the log, whatever it says has to be on the disk in the checkpoint.
-    sync_log(table_path, after=keep - 1, through=handle.version())
-    archived = archived_through(table_path)
-    files = size = 0
-    for start in range(0, len(old), _COMMITS_AN_ARCHIVE):
-        chunk = [_read_for_archive(table_path, v) for v in old[start : start + _COMMITS_AN_ARCHIVE]]
-        fresh = [c for c in chunk if c.version > archived]
-        if fresh:
-            archive_commits(table_path, fresh)
-        for one in chunk:
-            for remove in Commit.of(one.version, one.actions, one.modified_ms).removes:
-                path = unquote(remove["path"])
-                if path not in active:
-                    freed = delete_data_file(table_path / path)
-                    files, size = files + (freed is not None), size + (freed or 0)
-        for one in chunk:
-            commit_file(table_path, one.version).unlink(missing_ok=True)
-    for checkpoint in (table_path / "_delta_log").glob("*.checkpoint*.parquet"):
-        if int(checkpoint.name[:20]) < keep:
-            checkpoint.unlink(missing_ok=True)
-    fsync_directory(table_path / "_delta_log")
-    return CleanedLog(len(old), files, size)
+def _vacuum(lake: Lake, table_path: Path, cleaned: CleanedLog) -> tuple[CleanedLog, int]:
+    """Delete what crashes left, once it is a day old; also how many files hold rows of lost commits."""
+    lost = files = size = 0
+    for orphan in find_orphans(lake, table_path, older_than_s=time.time() - _UNDER_WAY.total_seconds()):
+        if orphan.verdict in {Verdict.LEFTOVER, Verdict.WAITING}:
+            freed = delete_data_file(table_path / orphan.path)
+            files, size = files + (freed is not None), size + (freed or 0)
+        elif orphan.verdict is Verdict.LOST:
+            lost += 1
+    return CleanedLog(cleaned.commits, cleaned.files + files, cleaned.bytes + size), lost
 
 
 def keep_append_only(table_path: Path) -> bool:
@@ -235,39 +245,6 @@ def keep_append_only(table_path: Path) -> bool:
     handle.alter.set_table_properties({"delta.appendOnly": "true"})
     sync_log(table_path, after=None, through=open_table(table_path).version())
     return True
-
-
-def _oldest_to_keep(table_path: Path, known: list[int], before: datetime) -> int:
-    """The newest version with a log checkpoint that was made before a moment; 0 if there is none."""
-    present = set(known)
-    for path in sorted((table_path / "_delta_log").glob("*.checkpoint*.parquet"), reverse=True):
-        version = int(path.name[:20])
-        if version in present and read_commit(table_path, version).time < before and can_be_read(path):
-            return version
-    return 0
-
-
-def _read_for_archive(table_path: Path, version: int) -> ArchivedCommit:
-    path = commit_file(table_path, version)
-    try:
-        return ArchivedCommit(version, path.stat().st_mtime_ns // 1_000_000, read_actions(path))
-    except ValueError as error:
-        raise DamagedTableError(f"commit {version} of {table_path.name} {error}: {path}") from error
-
-
-def delete_data_file(path: Path) -> int | None:
-    """Delete a data file; its size, None if it was gone already or somebody has it open (Windows)."""
-    try:
-        size = path.stat().st_size
-        path.unlink()
-    except FileNotFoundError:
-        return None
-    except PermissionError as error:
-        logger.warning(
-            "data file not deleted", extra={"action": "delete", "file": str(path), "error": str(error)}
-        )
-        return None
-    return size
 
 
 def _ms(moment: datetime) -> int:

@@ -22,7 +22,8 @@ class ProcessLock:
     def __init__(self, path: Path, *, role: str, hint: str = "stop it, or use another app id") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+            # Half a second, so that somebody who only looks (`is_held`) is not taken for a holder.
+            self._db = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
             raise SpoolUnavailableError(f"lock {path}: {error}") from error
         try:
@@ -37,3 +38,18 @@ class ProcessLock:
     def release(self) -> None:
         """Let the next one in; releasing twice does nothing."""
         self._db.close()
+
+
+def is_held(path: Path) -> bool:
+    """Whether some process holds the lock in this file, without taking it."""
+    if not path.exists():
+        return False
+    try:
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", timeout=0, uri=True)
+        try:
+            db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+    return False

@@ -114,10 +114,11 @@ class Lake:
         area = self.raw_stream if spec.area == "raw_stream" else self.root / spec.area
         path = area / spec.name
         commits = list((path / _LOG).glob("*.json"))
-        if len(commits) == 1 and _says_nothing(commits[0]):
+        # A log that was cleaned up may have a single commit as well, but never this one.
+        if [commit.name for commit in commits] == [f"{0:020d}.json"] and _says_nothing(commits[0]):
             # A power cut while the table was being made: there is nothing in it yet.
             commits.pop().unlink(missing_ok=True)
-        if commits:
+        if commits or any((path / _LOG).glob("*.checkpoint*.parquet")):
             return path
         if unquote(str(path)) != str(path):
             raise SettingsError(f"root: deltalake takes the '%' of {path} for an escape; use another folder")
@@ -176,7 +177,14 @@ def open_table(path: Path, version: int | None = None) -> DeltaTable:
     try:
         return DeltaTable(str(path), version=version)
     except DeltaTableNotFoundError as error:
-        raise TableNotFoundError(f"no Delta table in {path}") from error
+        if version is None:
+            raise TableNotFoundError(f"no Delta table in {path}") from error
+        # So deltalake says of a version that is older than the log, too.
+        newest = open_table(path).version()
+        raise VersionNotFoundError(
+            f"{path.name} cannot be read at version {version} any more: its commit has left the log "
+            f"(the newest version is {newest})"
+        ) from error
     # OverflowError: a version below 0 or beyond 64 bits.
     except (DeltaError, OSError, OverflowError) as error:
         why = one_line(error)
@@ -189,7 +197,9 @@ def open_table(path: Path, version: int | None = None) -> DeltaTable:
             raise VersionNotFoundError(
                 f"{path.name} cannot be read at version {version} any more: {why}"
             ) from error
-        raise DamagedTableError(f"the log of {path.name} in {path} cannot be read: {why}") from error
+        raise DamagedTableError(
+            f"the log of {path.name} in {path} cannot be read: {why}; run 'strikelake lake doctor --repair'"
+        ) from error
 
 
 def local_file(table_path: Path, add_path: str) -> Path:
