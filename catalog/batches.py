@@ -108,6 +108,8 @@ def rebuild(lake: Lake, engine: Engine, *, progress: Callable[[int], None] | Non
                 commits, batches = commits + followed, batches + added
                 if progress and followed:
                     progress(followed)
+            # Asked once more: following ends at a hole as it does at the newest commit.
+            _sync_some(lake, connection, name, path)
     return SyncResult(commits, batches)
 
 
@@ -176,9 +178,11 @@ def _sync_some(lake: Lake, connection: Connection, name: str, path: Path) -> tup
         followed += 1
         if followed == _COMMITS_A_TRANSACTION:
             break
-    # Two look-ups, not a listing: a log may hold thousands of commits.
-    if not followed and not is_recorded(path, at):
-        raise _lost_track(name, path, at)
+    if not followed:
+        # Two look-ups as a rule, and a listing only when there is nothing new: a log may hold thousands.
+        if not is_recorded(path, at):
+            raise _lost_track(name, path, at)
+        _refuse_hole(name, path, at)
     _insert(connection, rows)
     if cursor is None:
         connection.execute(insert(MirrorCursor).values(table_name=name, table_version=at + followed))
@@ -203,6 +207,19 @@ def _mark_dropped(connection: Connection, name: str, commit: Commit) -> None:
             .where(FeatureBatch.exchange == (partition.get("exchange") or ""))
             .where(FeatureBatch.table_version <= commit.batch["through_version"])
             .values(state="dropped")
+        )
+
+
+def _refuse_hole(name: str, path: Path, at: int) -> None:
+    """Raise if there are commits after a version, but not the next one.
+
+    Raises:
+        DamagedTableError: There are.
+    """
+    newest = max(versions(path), default=-1)
+    if newest > at:
+        raise DamagedTableError(
+            f"{name} has a commit {newest}, but not {at + 1}: run 'strikelake lake doctor --repair'"
         )
 
 

@@ -185,7 +185,8 @@ def commit(
                     typer.echo(f"{table}: {rows:,} rows, version {result.versions[table][-1]}")
             if once:
                 return
-            after_close.run_if_due()
+            if after_close.run_if_due():
+                committer.mirror()
             time.sleep(max(0.0, due - time.monotonic()))
     except KeyboardInterrupt:
         typer.echo("stopped; what is spooled is committed by the next run", err=True)

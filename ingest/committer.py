@@ -78,11 +78,10 @@ class Committer:
             self.lake.spools / f"{self.app_id}.commit.lock", role=f"committer of app id {self.app_id!r}"
         )
         try:
-            self._paths: dict[str, Path] = {
-                name: self.lake.create(contract.spec) for name, contract in CONTRACTS.items()
-            }
-            for path in self._paths.values():
-                recover_log(self.lake, path)
+            self._paths: dict[str, Path] = {}
+            for name, contract in CONTRACTS.items():
+                self._paths[name] = self.lake.create(contract.spec)
+                recover_log(self.lake, self._paths[name], spec=contract.spec)
             self._synced: dict[str, int] = {}
             self._spool = Spool(self.lake.spools / f"{self.app_id}.db")
         except BaseException:
@@ -136,7 +135,7 @@ class Committer:
         """Commit one micro-batch of a table; False if nothing was waiting when the flush began."""
         started, cpu = time.perf_counter(), time.process_time()
         path, contract = self._paths[table], CONTRACTS[table]
-        handle = self._open(path)
+        handle = self._open(table)
         committed = handle.transaction_version(self._spool.stream)
         oldest = self._spool.oldest(table)
         if committed is not None and oldest is not None and oldest <= committed:
@@ -190,12 +189,19 @@ class Committer:
         )  # fmt: skip
         return True
 
-    def _open(self, path: Path) -> DeltaTable:
+    def mirror(self) -> bool:
+        """Follow the logs into the catalog, e.g. after maintenance; False if that could not be done."""
+        result = FlushResult()
+        self._mirror(result)
+        return result.mirrored
+
+    def _open(self, table: str) -> DeltaTable:
         """A fresh handle; a log that was damaged while we ran is mended first."""
+        path = self._paths[table]
         try:
             return open_table(path)
         except DamagedTableError:
-            recover_log(self.lake, path)
+            recover_log(self.lake, path, spec=CONTRACTS[table].spec)
             return open_table(path)
 
     def _mirror(self, result: FlushResult) -> None:

@@ -201,8 +201,8 @@ class TapWorkers:
                 # Not foreseen; the rows are in the spool, and the next run tries again.
                 logger.exception("commit failed", extra={"action": "commit"})
             self._commits.end(run, succeeded=succeeded)
-            if succeeded and not last:
-                self._after_close.run_if_due()
+            if committer is not None and succeeded and not last and self._after_close.run_if_due():
+                committer.mirror()
             if not succeeded:
                 due = min(due, time.monotonic() + 5 * _RETRY_S)
             if last:
