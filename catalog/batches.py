@@ -217,7 +217,8 @@ def _refuse_hole(name: str, path: Path, at: int) -> None:
         DamagedTableError: There are.
     """
     newest = max(versions(path), default=-1)
-    if newest > at:
+    # Looked at again: the next one may have been made just now.
+    if newest > at and not is_recorded(path, at + 1):
         raise DamagedTableError(
             f"{name} has a commit {newest}, but not {at + 1}: run 'strikelake lake doctor --repair'"
         )
