@@ -239,7 +239,7 @@ def _show(one: Dataset, output: TextOrJson, settings: Settings, *, batches: bool
     if batches:
         rows = one.batches()
         wanted = ["date", "exchange", "table_name", "batch_id", "rows"]
-        typer.echo(f"  {rows.num_rows:,} batches:")
+        typer.echo(f"  {rows.num_rows:,} batches:" if rows.num_rows != 1 else "  one batch:")
         show_rows(rows.slice(0, _BATCHES_SHOWN).select(wanted).to_pylist(), Format.TABLE)
         if rows.num_rows > _BATCHES_SHOWN:
             typer.echo(f"... and {rows.num_rows - _BATCHES_SHOWN:,} more: see --output json")

@@ -92,7 +92,7 @@ def drop_partitions(table_path: Path, doomed: Callable[[Mapping[str, str]], bool
         rows=sum(file.rows for file in files),
         bytes=sum(file.size_bytes for file in files),
     )
-    logger.warning(
+    logger.info(
         "partitions dropped",
         extra={"action": "drop", "table": done.table, "partitions": done.partitions, "rows": done.rows},
     )

@@ -35,6 +35,7 @@ from ingest.committer import Committer
 from ingest.convert import convert
 from ingest.events import ChainUpdate
 from lake.append import write_log_checkpoint
+from lake.log_recovery import recover_log
 from lake.maintenance import maintain
 from lake.settings import Settings
 from lake.spool import Spool
@@ -206,6 +207,8 @@ class WriterAndLake(RuleBasedStateMachine):
         if int(newest.stem):
             content = newest.read_bytes()
             newest.write_bytes(content[: int(len(content) * left)])
+            # Behind a log checkpoint it is in nobody's way but the mirror's, so only the doctor looks there.
+            recover_log(self.settings.lake, newest.parents[1], whole=True)
             self.open_committer()
             # What was mirrored of that version may stand in another one now.
             engine = open_database(self.settings.catalog)
