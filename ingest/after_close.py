@@ -24,8 +24,9 @@ class AfterClose:
     live app needs. A writer that was not running at the close catches up before the next open.
     """
 
-    def __init__(self, lake: Lake, calendar: SessionCalendar) -> None:
+    def __init__(self, lake: Lake, calendar: SessionCalendar, *, settled_s: float = SETTLED_S) -> None:
         self._lake = lake
+        self._settled_s = settled_s
         self._calendar = calendar
         self._looked_after: datetime | None = None
         self._began_s = time.monotonic()
@@ -39,7 +40,7 @@ class AfterClose:
         Args:
             now: The moment it is.
         """
-        if time.monotonic() - self._began_s < SETTLED_S:
+        if time.monotonic() - self._began_s < self._settled_s:
             return False
         moment = now or datetime.now(UTC)
         closed = newest_finished(self._calendar, moment)
