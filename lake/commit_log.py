@@ -51,8 +51,7 @@ class Commit:
         """The commit that these actions make; `modified_ms` counts where they do not tell the time."""
         info: Mapping[str, Any] = next((a["commitInfo"] for a in actions if "commitInfo" in a), {})
         record = info.get(METADATA_KEY) or {}
-        # Maintenance records the moment it was given, which a simulation chooses.
-        milliseconds = record.get("time_ms") or info.get("timestamp")
+        milliseconds = info.get("timestamp")
         time_ms = max(modified_ms if milliseconds is None else milliseconds, record.get("not_before_ms") or 0)
         return cls(
             version=version,

@@ -181,7 +181,6 @@ def _compact_files(table_path: Path, spec: TableSpec, files: list[ActiveFile], n
         "operation": COMPACTION,
         "files": {file.path: file_record(rows, file.sha256)},
         "compacted_files": len(files),
-        "time_ms": now_ms,
         "not_before_ms": time_of_ms(table_path, base),
     }
     try:

@@ -416,15 +416,23 @@ def test_data_files_and_folders_are_synced_before_the_commit_and_the_log_after_i
 def test_a_commit_whose_writer_died_before_syncing_it_is_synced_when_it_is_recognised(
     table: Path, commit: CommitRows, make_rows: MakeRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Else the spool would forget rows that a power cut can still take from the log.
+    # Else the spool would forget rows that a power cut can still take from the log. Written anew, as the sync
+    # may have been tried and have failed: then another one proves nothing.
     commit(make_rows(2), 1)
     commit(make_rows(2, 10), 1, stream="app/2")
+    before = {version: commit_file(table, version).read_bytes() for version in versions(table)}
     disk = _Disk(table, monkeypatch)
 
     assert commit(make_rows(2), 1) is None
 
-    assert disk.when(commit_file(table, 1)) == [3]
-    assert disk.position(table / "_delta_log") > disk.position(commit_file(table, 1))
+    for version, content in before.items():
+        name = commit_file(table, version).name
+        drafts = [i for i, (path, _) in enumerate(disk.synced) if path.name.startswith(f".{name}.")]
+        assert len(drafts) == 1, version
+        log = (table / "_delta_log").resolve()
+        assert log in [path for path, _ in disk.synced[drafts[0] :]]
+        assert commit_file(table, version).read_bytes() == content
+    assert sorted(p.name for p in (table / "_delta_log").iterdir()) == [f"{v:020d}.json" for v in before]
 
 
 @linux_only
