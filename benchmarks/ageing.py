@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
-import resource
 import shutil
 import statistics
 import sys
@@ -189,11 +189,11 @@ def day_of_appends(root: Path, last: date, commits: int) -> tuple[float, float, 
 
 
 def resident_mb() -> float:
-    """Memory of this process now, where the system tells it, else at most so far."""
+    """Memory of this process now; where the system does not tell it, not a number."""
     statm = Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    if not statm.exists():
+        return math.nan
+    return int(statm.read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def main() -> None:
