@@ -26,16 +26,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from benchmarks.option_days import SYMBOLS, chain_rows, sessions
+from benchmarks.option_days import SESSION_MINUTES, SYMBOLS, chain_rows, sessions
 from catalog.contracts import OPTION_CHAIN
 from lake.append import append
 from lake.commit_log import METADATA_KEY, commit_file
 from lake.data_file import file_record, write_data_file
 from lake.maintenance import maintain
 from lake.session import Session
+from lake.snapshot import read_snapshot
 from lake.table import Lake, open_table
 
 WEEK = 5
+FULL_DAY = timedelta(days=1)
+"""How long after the last session the one of real size is."""
 SPEC = OPTION_CHAIN.spec
 Measure = Callable[[Lake, Path, date], object]
 
@@ -70,6 +73,27 @@ def build(root: Path, days: list[date], minutes: int) -> float:
             told = f"session {number + 1} of {len(days)}, {time.perf_counter() - began:.0f} s"
             print(told, end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr)
     return maintaining
+
+
+def add_full_day(root: Path, day: date) -> None:
+    """One session as large as real ones are, about a million rows."""
+    lake = Lake.at(root)
+    path = lake.path(SPEC.name)
+    if any(str(day) in file.parts[-3] for file in read_snapshot(path).files):
+        return
+    for sequence, minute in enumerate(range(0, SESSION_MINUTES, 25)):
+        batch_id = f"full-{minute}"
+        rows = chain_rows(
+            day,
+            "NSE",
+            range(minute, minute + 25),
+            chains_a_minute=4,
+            expiries=2,
+            strikes=60,
+            batch_id=batch_id,
+        )
+        append(path, SPEC, rows, stream="bench/3", sequence=sequence + 1, metadata={"batch_id": batch_id},
+               synced_through=open_table(path).version())  # fmt: skip
 
 
 def set_back(path: Path, after: int, to: datetime) -> int:
@@ -138,7 +162,8 @@ def asked(sql: str) -> Measure:
     def run(lake: Lake, path: Path, last: date) -> object:
         del path
         with Session(lake) as session:
-            return session.table(sql.replace("$day", f"DATE '{last}'"))
+            full = last + FULL_DAY
+            return session.table(sql.replace("$day", f"DATE '{last}'").replace("$full", f"DATE '{full}'"))
 
     return run
 
@@ -154,6 +179,9 @@ def measures(minutes: int) -> dict[str, Measure]:
             "SELECT symbol, sum(oi), avg(ltp), avg(iv) FROM option_chain WHERE date = $day GROUP BY 1"
         ),
         "one day, whole rows": asked("SELECT * FROM option_chain WHERE date = $day"),
+        "one day of real size": asked(
+            "SELECT symbol, sum(oi), avg(ltp), avg(iv) FROM option_chain WHERE date = $full GROUP BY symbol"
+        ),
     }
 
 
@@ -224,7 +252,8 @@ def main() -> None:
         os.fsync = fsync
     roots = {age: root for age, (root, _) in lakes.items()}
     for age, root in roots.items():
-        # What an earlier run left in kept lakes.
+        add_full_day(root, days[-1] + FULL_DAY)
+        # Also for what an earlier run left in kept lakes.
         maintain(Lake.at(root), {SPEC.name: SPEC}, lambda _: True, now=opening(days[-1]) + timedelta(hours=9))
         path = Lake.at(root).path(SPEC.name)
         log = len(list((path / "_delta_log").iterdir()))
