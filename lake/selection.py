@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
-import polars
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -94,6 +93,8 @@ def rows_in_order(
 
 def sort_rows(rows: pa.Table) -> pa.Table:
     """Rows sorted by all columns from left to right; see `rows_in_order`."""
+    import polars  # 0.15 s, which most commands need not wait for
+
     keys = [(name, "ascending") for name in rows.column_names if not _is_constant(rows.column(name))]
     if not keys:
         return rows
