@@ -105,6 +105,7 @@ def set_back(path: Path, after: int, to: datetime) -> int:
         for action in lines:
             if "commitInfo" in action:
                 action["commitInfo"]["timestamp"] = int(to.timestamp() * 1000)
+                action["commitInfo"].get(METADATA_KEY, {}).pop("not_before_ms", None)
         file.write_text("\n".join(json.dumps(action) for action in lines), encoding="utf-8")
     return newest
 

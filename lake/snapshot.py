@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +20,7 @@ from deltalake import DeltaTable
 
 from lake.commit_log import commit_file, version_at
 from lake.errors import DamagedTableError
-from lake.table import local_file, open_table
+from lake.table import open_table
 
 _DUCKDB_TYPES = {
     pa.string(): "VARCHAR",
@@ -34,6 +35,7 @@ _DUCKDB_TYPES = {
 RECENT = 5
 """How many dates a question about now looks at: `<table>_recent`."""
 
+_PATTERN = set("*?[")
 _OUR_FILE_PARTS = 3  # part-<fingerprint of the columns>-<random>.parquet
 
 
@@ -47,7 +49,7 @@ class Snapshot:
         version: The version.
         schema: Arrow schema at that version.
         partition_by: Partition columns.
-        files: Absolute paths of the active files, in the order of their commits.
+        names: Absolute paths of the active files with `/`, in the order of their commits.
         row_counts: Rows of each of them, by the statistics in the log.
         handle: The deltalake handle it was read with.
     """
@@ -57,15 +59,20 @@ class Snapshot:
     version: int
     schema: pa.Schema
     partition_by: tuple[str, ...]
-    files: tuple[Path, ...]
+    names: tuple[str, ...]
     row_counts: tuple[int, ...]
     handle: DeltaTable
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The active files, in the order of their commits."""
+        return tuple(Path(name) for name in self.names)
 
     def partitions(self) -> pa.Table:
         """Every partition, by its values and the number of its rows (`row_count`), from the log alone."""
         counts: dict[tuple[str, ...], int] = {}
-        for file, rows in zip(self.files, self.row_counts, strict=True):
-            key = partition_values(file, len(self.partition_by))
+        for file, rows in zip(self.names, self.row_counts, strict=True):
+            key = _partition_values(file, len(self.partition_by))
             counts[key] = counts.get(key, 0) + rows
         columns = {
             name: pa.array([key[i] for key in counts], pa.string()).cast(self.schema.field(name).type)
@@ -75,22 +82,22 @@ class Snapshot:
 
     def select(self) -> str:
         """A DuckDB SELECT of every row, with the columns in the order of the schema."""
-        return select_files(self.schema, self.partition_by, self.files)
+        return select_files(self.schema, self.partition_by, self.names)
 
     def select_recent(self) -> str:
         """The same of the newest `RECENT` values of the first partition column, by those of the others."""
-        keys = [partition_values(file, len(self.partition_by)) for file in self.files]
+        keys = [_partition_values(name, len(self.partition_by)) for name in self.names]
         firsts: dict[tuple[str, ...], set[str]] = {}
         for first, *others in keys:
             firsts.setdefault(tuple(others), set()).add(first)
         recent = {others: set(sorted(values)[-RECENT:]) for others, values in firsts.items()}
-        files = [f for f, key in zip(self.files, keys, strict=True) if key[0] in recent[key[1:]]]
-        return select_files(self.schema, self.partition_by, files)
+        names = [name for name, key in zip(self.names, keys, strict=True) if key[0] in recent[key[1:]]]
+        return select_files(self.schema, self.partition_by, names)
 
 
-def partition_values(file: Path, depth: int) -> tuple[str, ...]:
+def _partition_values(name: str, depth: int) -> tuple[str, ...]:
     """Values of the partition columns, of which there are `depth`, that the folders of a file name."""
-    return tuple(folder.partition("=")[2] for folder in file.parts[-1 - depth : -1])
+    return tuple(folder.partition("=")[2] for folder in name.split("/")[-1 - depth : -1])
 
 
 def read_snapshot(table_path: Path, at: int | datetime | None = None) -> Snapshot:
@@ -113,28 +120,39 @@ def read_snapshot(table_path: Path, at: int | datetime | None = None) -> Snapsho
     folder = table_path.resolve()
     _refuse_hive_names_above(folder, schema)
     actions = pa.table(handle.get_add_actions(flatten=True))
-    names = ("modification_time", "path", "num_records")
-    ordered = sorted(zip(*(actions.column(name).to_pylist() for name in names), strict=True))
+    wanted = ("modification_time", "path", "num_records")
+    ordered = sorted(zip(*(actions.column(name).to_pylist() for name in wanted), strict=True))
+    above = folder.as_posix()
     return Snapshot(
         table=table_path.name,
         folder=folder,
         version=handle.version(),
         schema=schema,
         partition_by=tuple(handle.metadata().partition_columns),
-        files=tuple(local_file(folder, path) for _, path, _ in ordered),
+        names=tuple(f"{above}/{unquote(path)}" for _, path, _ in ordered),
         row_counts=tuple(count or 0 for _, _, count in ordered),
         handle=handle,
     )
 
 
-def select_files(schema: pa.Schema, partition_by: Sequence[str], files: Sequence[Path]) -> str:
-    """A DuckDB SELECT over Parquet files in hive folders, one scan for each set of equal columns."""
+def select_files(schema: pa.Schema, partition_by: Sequence[str], files: Sequence[Path | str]) -> str:
+    """A DuckDB SELECT over Parquet files in hive folders, one scan for each set of equal columns.
+
+    Args:
+        schema: Columns wanted; null where a file lacks one.
+        partition_by: Those that the folders hold.
+        files: Absolute paths; as text, with `/`.
+
+    Raises:
+        DamagedTableError: A file cannot be read.
+    """
     if not files:
         nulls = ", ".join(f"NULL::{duckdb_type(f.type)} AS {quote(f.name)}" for f in schema)
         return f"SELECT {nulls} WHERE false"
-    groups: dict[str, list[Path]] = {}
+    groups: dict[str, list[str]] = {}
     for file in files:
-        groups.setdefault(_columns_key(file), []).append(file)
+        name = file if isinstance(file, str) else file.as_posix()
+        groups.setdefault(_columns_key(name), []).append(name)
     types = ", ".join(f"{quote(n)}: {duckdb_type(schema.field(n).type)}" for n in partition_by)
     scans = []
     for group in groups.values():
@@ -143,7 +161,7 @@ def select_files(schema: pa.Schema, partition_by: Sequence[str], files: Sequence
             quote(f.name) if f.name in present else f"NULL::{duckdb_type(f.type)} AS {quote(f.name)}"
             for f in schema
         )
-        names = ", ".join(literal(_not_a_pattern(file.as_posix())) for file in group)
+        names = ", ".join(literal(_not_a_pattern(name)) for name in group)
         scans.append(
             f"SELECT {columns} FROM read_parquet([{names}], hive_partitioning = true, "
             f"hive_types = {{{types}}})"
@@ -175,7 +193,7 @@ def literal(text: str) -> str:
 
 def _not_a_pattern(path: str) -> str:
     """A path in which DuckDB's file patterns match only themselves."""
-    return re.sub(r"[*?\[]", r"[\g<0>]", path)
+    return re.sub(r"[*?\[]", r"[\g<0>]", path) if _PATTERN & set(path) else path
 
 
 def _refuse_empty_commit(table_path: Path, version: int) -> None:
@@ -219,17 +237,17 @@ def plain_schema(handle: DeltaTable) -> pa.Schema:
     return pa.schema(fields)
 
 
-def _columns_key(file: Path) -> str:
+def _columns_key(name: str) -> str:
     """Equal for files of equal columns; only files that others wrote (compaction) are opened."""
-    parts = file.stem.split("-")
+    parts = name.rpartition("/")[2].removesuffix(".parquet").split("-")
     if len(parts) == _OUR_FILE_PARTS and parts[0] == "part" and len(parts[1]) == 8:
         return parts[1]
-    return ",".join(_file_columns(file))
+    return ",".join(_file_columns(name))
 
 
 @lru_cache(maxsize=65_536)
-def _file_columns(file: Path) -> tuple[str, ...]:
+def _file_columns(name: str) -> tuple[str, ...]:
     try:
-        return tuple(pq.read_schema(file).names)
+        return tuple(pq.read_schema(name).names)
     except (OSError, pa.ArrowInvalid) as error:
-        raise DamagedTableError(f"data file {file} cannot be read: {error}") from error
+        raise DamagedTableError(f"data file {name} cannot be read: {error}") from error
