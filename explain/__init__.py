@@ -1,1 +1,1 @@
-"""Features, labels, training, attributions and signals; nothing is here yet."""
+"""Features, labels, training, attributions and signals."""

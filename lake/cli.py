@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lake.settings import Settings
 
 GROUP = "strikelake.commands"
-_ORDER = ("demo", "ingest", "sql", "dataset", "lake", "catalog")
+_ORDER = ("demo", "ingest", "sql", "dataset", "explain", "lake", "catalog")
 
 
 class LazyCommands(TyperGroup):

@@ -4,12 +4,13 @@
     * retry: CommitConflictError, SourceUnavailableError, SpoolUnavailableError, CatalogUnavailableError,
       DeliveryError
     * look first: CommitStateUnknownError
-    * fix the data: SchemaMismatchError, ContractError, MalformedInputError
+    * fix the data: SchemaMismatchError, ContractError, MalformedInputError, NotEnoughDataError
     * fix the request: TableNotFoundError, VersionNotFoundError, DatasetNotFoundError, DatasetExistsError,
-      DatasetInUseError, QueryError
+      DatasetInUseError, QueryError, ModelNotFoundError
     * fix the settings: SettingsError
     * stop the other process: StreamInUseError
     * repair the lake: DamagedTableError
+    * bring the model again: ModelNotReadableError
 
 Errors of deltalake, duckdb and SQLAlchemy are mapped to these once, where they are called.
 """
@@ -64,6 +65,10 @@ class MalformedInputError(StrikelakeError):
     """Input that cannot be read as what it claims to be."""
 
 
+class NotEnoughDataError(StrikelakeError):
+    """There are too few rows, sessions or classes for what was asked."""
+
+
 class TableNotFoundError(StrikelakeError):
     """There is no such table in this lake."""
 
@@ -86,6 +91,14 @@ class DatasetInUseError(StrikelakeError):
 
 class QueryError(StrikelakeError):
     """A query could not be run."""
+
+
+class ModelNotFoundError(StrikelakeError):
+    """There is no such model."""
+
+
+class ModelNotReadableError(StrikelakeError):
+    """A model's files are damaged, do not belong together, or are not to be trusted."""
 
 
 class SettingsError(StrikelakeError):

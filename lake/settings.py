@@ -67,6 +67,7 @@ class Settings(BaseSettings):
         committer: `thread` to commit within the app, `process` to leave it to `strikelake ingest commit`.
         catalog_url: SQLAlchemy URL of the catalog, `sqlite:///<root>/catalog.db` by default.
         timezone: Zone in which times without an offset are read and times are shown.
+        models_dir: Folder of the trained models and their reports.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", validate_default=False, frozen=True)
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     committer: Literal["thread", "process"] = "thread"
     catalog_url: str | None = None
     timezone: str = "Asia/Kolkata"
+    models_dir: Path = Path("models")
 
     @field_validator("app_id")
     @classmethod
