@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lake.settings import Settings
 
 GROUP = "strikelake.commands"
-_ORDER = ("demo", "ingest", "sql", "dataset", "explain", "lake", "catalog")
+_ORDER = ("demo", "ingest", "sql", "dataset", "explain", "monitors", "lake", "catalog")
 
 
 class LazyCommands(TyperGroup):

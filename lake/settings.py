@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -68,6 +68,10 @@ class Settings(BaseSettings):
         catalog_url: SQLAlchemy URL of the catalog, `sqlite:///<root>/catalog.db` by default.
         timezone: Zone in which times without an offset are read and times are shown.
         models_dir: Folder of the trained models and their reports.
+        phase2_metrics_dir: Folder of the summaries that trackers write, `<EXCHANGE>_summary.json`.
+        rules_file: The user's changes to the monitors' rules, `<root>/rules.yaml` by default.
+        heartbeat_url: Address that is asked after every health check, for a watcher elsewhere that misses
+            it; a secret, since who knows it can keep the watcher quiet.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", validate_default=False, frozen=True)
@@ -84,6 +88,9 @@ class Settings(BaseSettings):
     catalog_url: str | None = None
     timezone: str = "Asia/Kolkata"
     models_dir: Path = Path("models")
+    phase2_metrics_dir: Path = Path("metrics/phase2_metrics")
+    rules_file: Path | None = None
+    heartbeat_url: SecretStr | None = None
 
     @field_validator("app_id")
     @classmethod

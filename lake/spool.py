@@ -72,6 +72,15 @@ class SpooledRows:
 
 
 @dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits in a spool of one group: how many rows, and since when (epoch microseconds)."""
+
+    group: str
+    rows: int
+    oldest_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerRow:
     """The ledger of one table and group: offered = spooled + committed + quarantined + dropped."""
 
@@ -270,6 +279,30 @@ class Spool:
             ).fetchall()
         for seq, payload in stored:
             yield seq, unpack(payload)
+
+    def backlog(self) -> list[Backlog]:
+        """What waits, by group, consistent at one instant; nothing for a group that has nothing waiting."""
+        with _mapped(self.path):
+            rows = self._db.execute(
+                "SELECT group_key, SUM(rows), MIN(spooled_us) FROM entries GROUP BY group_key"
+                " ORDER BY group_key"
+            ).fetchall()
+        return [Backlog(*row) for row in rows]
+
+    def newest_rows(self, table: str, group: str, *, limit: int) -> list[pa.Table]:
+        """Rows of the newest waiting entries of a table and group, newest first.
+
+        Args:
+            table: Table name.
+            group: Value of the second partition column.
+            limit: Entries at most.
+        """
+        with _mapped(self.path):
+            stored = self._db.execute(
+                "SELECT payload FROM entries WHERE table_name = ? AND group_key = ? ORDER BY seq DESC LIMIT ?",
+                (table, group, limit),
+            ).fetchall()
+        return [unpack(payload) for (payload,) in stored]
 
     def clear(self, table: str, through: int) -> int:
         """Forget entries that a Delta commit has, and count them as committed or quarantined.
