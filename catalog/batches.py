@@ -124,6 +124,20 @@ def pending_commits(lake: Lake, engine: Engine, *, from_scratch: bool = False) -
     )
 
 
+def behind(lake: Lake, engine: Engine) -> dict[str, tuple[int, int]]:
+    """Newest version of each table, and the one that the mirror has followed it to (-1 for none).
+
+    Raises:
+        CatalogUnavailableError: The database does not answer.
+    """
+    with transaction(engine) as connection:
+        rows = connection.execute(select(MirrorCursor.table_name, MirrorCursor.table_version))
+        cursors = {row.table_name: int(row.table_version) for row in rows}
+    return {
+        name: (max(versions(path), default=-1), cursors.get(name, -1)) for name, path in lake.tables().items()
+    }
+
+
 def batches(
     engine: Engine,
     *,

@@ -127,8 +127,7 @@ def read_snapshot(table_path: Path, at: int | datetime | None = None) -> Snapsho
     schema = plain_schema(handle)
     folder = table_path.resolve()
     _refuse_hive_names_above(folder, schema)
-    # Not pa.table(...): that imports pandas where it is installed, only to see that this is no data frame.
-    actions = pa.RecordBatchReader.from_stream(handle.get_add_actions(flatten=True)).read_all()
+    actions = pa.table(handle.get_add_actions(flatten=True))
     wanted = ("modification_time", "path", "num_records")
     ordered = sorted(zip(*(actions.column(name).to_pylist() for name in wanted), strict=True))
     above = folder.as_posix()
