@@ -215,7 +215,9 @@ HEALTH_METRICS = Contract(
         Column("exchange", pa.string(), "", "NSE, BSE, or LAKE for what concerns no exchange", required=True),
         Column("event_time", TIME, "UTC", "when the check looked", required=True),
         Column("metric", pa.string(), "", "name of the metric, e.g. feed_age_s", required=True),
-        Column("labels", pa.string(), "", "of what it was measured, e.g. symbol=NIFTY; else empty", required=True),
+        Column(
+            "labels", pa.string(), "", "of what it was measured, e.g. symbol=NIFTY; else empty", required=True
+        ),
         Column("value", pa.float64(), "see unit", "what was measured, null where nothing could be"),
         Column("unit", pa.string(), "", "unit of the value", required=True),
         Column("note", pa.string(), "", "why there is no value"),

@@ -299,7 +299,8 @@ class Spool:
         """
         with _mapped(self.path):
             stored = self._db.execute(
-                "SELECT payload FROM entries WHERE table_name = ? AND group_key = ? ORDER BY seq DESC LIMIT ?",
+                "SELECT payload FROM entries WHERE table_name = ? AND group_key = ?"
+                " ORDER BY seq DESC LIMIT ?",
                 (table, group, limit),
             ).fetchall()
         return [unpack(payload) for (payload,) in stored]

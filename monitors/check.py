@@ -54,9 +54,9 @@ class Check:
     seconds: float = 0.0
 
     @property
-    def breaches(self) -> list[Judgement]:
-        """The breaches."""
-        return [one for one in self.judgements if one.outcome is Outcome.BREACH]
+    def alerting(self) -> list[Judgement]:
+        """What is an alert, whether or not it has lasted long enough to fire."""
+        return [one for one in self.judgements if one.alerts]
 
     @property
     def errors(self) -> list[Judgement]:
@@ -167,16 +167,18 @@ def told(check: Check) -> dict[str, Any]:
     return {
         "now": check.now,
         "exchanges": {
-            name: {"date": moment.date, "open": moment.is_open} for name, moment in check.measured.moments.items()
+            name: {"date": moment.date, "open": moment.is_open}
+            for name, moment in check.measured.moments.items()
         },
         "outcomes": counts(check.judgements),
-        "breaches": [
+        "alerts": [
             {
                 "rule": one.rule.name, "severity": str(one.rule.severity), "labels": dict(one.labels),
-                "value": one.value, "summary": one.told, "runbook": one.rule.runbook,
+                "outcome": str(one.outcome), "value": one.value, "summary": one.told,
+                "runbook": one.rule.runbook,
                 "evidence": dict(one.evidence),
             }
-            for one in check.breaches
+            for one in check.alerting
         ],
         "not_known": [
             {"rule": one.rule.name, "labels": dict(one.labels), "why": one.told} for one in check.errors
@@ -187,7 +189,8 @@ def told(check: Check) -> dict[str, Any]:
             if one.outcome is Outcome.NO_DATA
         ],
         "failures": [
-            {"probe": one.probe, "exchange": one.exchange, "error": one.error} for one in check.measured.failures
+            {"probe": one.probe, "exchange": one.exchange, "error": one.error}
+            for one in check.measured.failures
         ],
         "problems": check.problems,
         "seconds": round(check.seconds, 3),

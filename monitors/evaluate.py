@@ -50,7 +50,7 @@ class Judgement:
         outcome: What came of it.
         value: What was compared with the threshold.
         told: The alert's text for a breach, else why the outcome is what it is.
-        evidence: What a breach rests on.
+        evidence: What it rests on, unless it is a pass.
     """
 
     rule: Rule
@@ -59,6 +59,12 @@ class Judgement:
     value: float | None = None
     told: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def alerts(self) -> bool:
+        """Whether it is an alert: a breach, or not known where the rule says that this is one."""
+        policy = {Outcome.NO_DATA: self.rule.no_data, Outcome.ERROR: self.rule.error}.get(self.outcome)
+        return self.outcome is Outcome.BREACH or policy is Policy.ALERT
 
 
 def evaluate(
@@ -90,9 +96,7 @@ def counts(judgements: Sequence[Judgement]) -> dict[str, int]:
 
 
 class _Judge:
-    def __init__(
-        self, measured: Measured, history: History, settings: Settings, recorded: Recorded
-    ) -> None:
+    def __init__(self, measured: Measured, history: History, settings: Settings, recorded: Recorded) -> None:
         self._measured = measured
         self._history = history
         self._settings = settings
@@ -130,16 +134,10 @@ class _Judge:
         )
 
     def _unknown(self, rule: Rule, sample: Sample, outcome: Outcome, why: str) -> Judgement:
-        """No value, or none that could be had: by its policy a breach all the same."""
-        policy = rule.no_data if outcome is Outcome.NO_DATA else rule.error
+        """No value, or none that could be had; what that means is the rule's policy."""
         labels = plain_labels(sample.exchange, sample.labels)
-        if policy is not Policy.ALERT:
-            return Judgement(rule, labels, outcome, told=why)
-        told = f"{' '.join(labels.values())}: {rule.metric} is not known: {why}"
         evidence = self._evidence(rule, sample, Derived(None, why)) | {"unknown": str(outcome), "why": why}
-        # An error stays one: it must not end as a check that ran.
-        kept = Outcome.BREACH if outcome is Outcome.NO_DATA else Outcome.ERROR
-        return Judgement(rule, labels, kept, None, told, evidence)
+        return Judgement(rule, labels, outcome, None, why, evidence)
 
     def _evidence(self, rule: Rule, sample: Sample, derived: Derived) -> dict[str, Any]:
         found = evidence_of(
@@ -186,6 +184,7 @@ class _Forgiving(string.Formatter):
     """A user's template may name what a metric does not have: that must not cost the alert."""
 
     def get_value(self, key: int | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        del args
         return kwargs.get(str(key), "?")
 
     def format_field(self, value: Any, format_spec: str) -> str:

@@ -38,7 +38,12 @@ class Recorded:
 
 
 def evidence_of(
-    settings: Settings, sample: Sample, moments: Mapping[str, Moment], recorded: Recorded, *, history: Shown | None = None
+    settings: Settings,
+    sample: Sample,
+    moments: Mapping[str, Moment],
+    recorded: Recorded,
+    *,
+    history: Shown | None = None,
 ) -> dict[str, Any]:
     """What a finding about a sample rests on, as plain data.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, timedelta
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -17,8 +18,8 @@ AROUND = timedelta(minutes=15)
 """Measurements this near to the time of day count as of the same session phase."""
 
 MAD_TO_STANDARD_DEVIATION = 1.4826
-"""For a normal distribution: 1 / the 75 % quantile of the standard normal. Rousseeuw and Croux, Alternatives to
-the Median Absolute Deviation, Journal of the American Statistical Association 88 (1993), p. 1273."""
+"""For a normal distribution: 1 / the 75 % quantile of the standard normal. Rousseeuw and Croux, Alternatives
+to the Median Absolute Deviation, Journal of the American Statistical Association 88 (1993), p. 1273."""
 
 _TABLE = "health_metrics"
 
@@ -82,7 +83,7 @@ class History:
         if rule.measure is Measure.CHANGE:
             result = value - course[0]
         else:
-            result = sum(max(0.0, later - earlier) for earlier, later in zip(course, course[1:], strict=False))
+            result = sum(max(0.0, later - earlier) for earlier, later in pairwise(course))
         from_time = mine[0]["event_time"].astimezone(UTC).isoformat()
         facts = {"current": value, "before": course[0], "from_time": from_time}
         return Derived(result, facts=facts, shown=how)
@@ -142,6 +143,4 @@ def robust_spread(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _is_of(row: dict[str, Any], sample: Sample) -> bool:
-    return row["metric"] == sample.metric and row["labels"] == sample.label_text
-
-
+    return bool(row["metric"] == sample.metric and row["labels"] == sample.label_text)

@@ -82,7 +82,14 @@ _STATEMENTS = (
     _Statement("chain_completeness", ("chain_completeness_pct",), timedelta(minutes=60)),
     _Statement(
         "recent_quality",
-        ("ltp_null_pct", "oi_null_pct", "underlying_null_pct", "one_sided_pct", "duplicate_pct", "lateness_s"),
+        (
+            "ltp_null_pct",
+            "oi_null_pct",
+            "underlying_null_pct",
+            "one_sided_pct",
+            "duplicate_pct",
+            "lateness_s",
+        ),
         timedelta(minutes=15),
     ),
     _Statement("quarantine_rate", ("quarantine_rate_pct",), timedelta(minutes=15)),

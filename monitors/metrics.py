@@ -131,7 +131,8 @@ _ALL = (
     Metric("spool_used_pct", _PERCENT, "fullest spool, of raw_stream_spool_max_bytes", of_lake=True),
     Metric("writer_stopped", "0 or 1", "the app's spool is there and nobody commits it", of_lake=True),
     Metric(
-        "registry_behind_commits", "commits", "commits that ml_feature_batches lacks", ("table",), of_lake=True
+        "registry_behind_commits", "commits", "commits that ml_feature_batches lacks", ("table",),
+        of_lake=True,
     ),
     Metric("disk_free_pct", _PERCENT, "room left on the lake's disk", of_lake=True),
     Metric("disk_free_gb", "GB", "room left on the lake's disk", of_lake=True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -75,6 +75,11 @@ def moment_of(calendar: SessionCalendar, exchange: str, now: datetime) -> Moment
     )  # fmt: skip
 
 
+def _disk_usage(path: Path) -> tuple[int, int]:
+    usage = shutil.disk_usage(path)
+    return usage.total, usage.free
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What probes look at.
@@ -97,7 +102,7 @@ class Surroundings:
     opened_at: datetime
     catalog: Callable[[], Engine]
     exchanges: tuple[str, ...]
-    disk_usage: Callable[[Path], tuple[int, int]] = field(default=lambda path: _disk_usage(path))
+    disk_usage: Callable[[Path], tuple[int, int]] = _disk_usage
 
     @property
     def session(self) -> Session:
@@ -192,18 +197,12 @@ def measure(around: Surroundings, probes: Sequence[Probe]) -> Measured:
     return measured
 
 
-def _with_values(samples: Sequence[Sample] | object) -> list[Sample]:
+def _with_values(samples: Collection[Sample]) -> list[Sample]:
     """Samples, without those that have no value where the same metric has one under other labels."""
-    given = [sample for sample in samples if isinstance(sample, Sample)]  # type: ignore[attr-defined]
-    valued = {sample.metric for sample in given if sample.value is not None}
-    return [sample for sample in given if sample.value is not None or sample.metric not in valued]
+    valued = {sample.metric for sample in samples if sample.value is not None}
+    return [sample for sample in samples if sample.value is not None or sample.metric not in valued]
 
 
 def _told(error: Exception) -> str:
     text = one_line(error)
     return text if isinstance(error, StrikelakeError | OSError) else f"{type(error).__name__}: {text}"
-
-
-def _disk_usage(path: Path) -> tuple[int, int]:
-    usage = shutil.disk_usage(path)
-    return usage.total, usage.free

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -172,11 +172,6 @@ class RuleSet:
 _NAMES = {
     "for": "for_s", "warmup": "warmup_s", "over": "over_s",
 }  # fmt: skip
-_FIELDS = {
-    (next((ours for ours, theirs in _NAMES.items() if theirs == one.name), one.name)): one.name
-    for one in fields(Rule)
-    if one.name not in {"name", "origin"}
-}
 _REQUIRED = ("metric", "comparison", "threshold", "severity", "phase", "summary", "runbook")
 _TOP = ("exchanges", "rules")
 _RULE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -220,13 +215,13 @@ def load_rules(users: Path | None = None, *, shipped: Path = SHIPPED, runbook: P
             _refuse_unknown(given, name)
             merged.setdefault(name, {}).update(given)
     sections = runbook_sections(runbook)
-    rules = {name: _rule(name, merged[name], defined[name], exchanges, sections) for name in merged}
-    for rule in rules.values():
+    made = {name: _rule(name, merged[name], defined[name], exchanges, sections) for name in merged}
+    for rule in made.values():
         for other in rule.inhibited_by:
-            if other not in rules or other == rule.name:
+            if other not in made or other == rule.name:
                 node = merged[rule.name]["inhibited_by"]
                 raise node.error(f"rule {rule.name}: inhibited_by names {other!r}, which is no other rule")
-    return RuleSet(rules, exchanges)
+    return RuleSet(made, exchanges)
 
 
 def runbook_sections(runbook: Path = RUNBOOK) -> dict[str, str]:
@@ -245,8 +240,8 @@ def runbook_sections(runbook: Path = RUNBOOK) -> dict[str, str]:
 
 def _refuse_unknown(given: Mapping[str, Node], name: str) -> None:
     for key, node in given.items():
-        if key not in _FIELDS:
-            known = ", ".join(sorted(_FIELDS))
+        if key not in _READERS:
+            known = ", ".join(sorted(_READERS))
             raise node.error(f"rule {name}: the field {key!r} is not known; there are: {known}", at_key=True)
 
 
@@ -263,7 +258,7 @@ def _rule(
     values: dict[str, Any] = {}
     for key, node in given.items():
         try:
-            values[_FIELDS[key]] = _value(key, node)
+            values[_NAMES.get(key, key)] = _READERS[key](node)
         except SettingsError as error:
             raise node.error(f"rule {name}: {key}: {error}") from None
     rule = Rule(name=name, origin=defined.where, **{**values, "exchanges": values.get("exchanges", watched)})
@@ -292,33 +287,6 @@ def _rule(
     return Rule(name=name, origin=defined.where, **values)
 
 
-def _value(key: str, node: Node) -> Any:
-    if key == "metric":
-        return _one_of(node, METRICS, "metric")
-    if key in {"measure", "phase", "severity", "no_data", "error"}:
-        kinds = {
-            "measure": Measure, "phase": Phase, "severity": Severity, "no_data": Policy, "error": Policy,
-        }  # fmt: skip
-        return kinds[key](_one_of(node, [str(kind) for kind in kinds[key]], key))
-    if key == "comparison":
-        return _one_of(node, COMPARISONS, key)
-    if key in _NAMES:
-        return _seconds(node)
-    if key == "exchanges":
-        return _exchanges(node, allowed=(*EXCHANGES, LAKE))
-    if key == "inhibited_by":
-        return tuple(item.text() for item in node.sequence())
-    if key == "summary":
-        return _template(node)
-    if key in {"sessions", "min_sessions"}:
-        return node.whole(lowest=3, highest=250)
-    if key == "enabled":
-        return node.boolean()
-    if key == "spread_floor":
-        return node.number(lowest=0.0, highest=10.0)
-    return node.number() if key == "threshold" else node.text()
-
-
 def _one_of(node: Node, known: Any, what: str) -> str:
     text = node.text()
     if text not in known:
@@ -330,17 +298,29 @@ def _one_of(node: Node, known: Any, what: str) -> str:
     return text
 
 
-def _seconds(node: Node) -> float:
-    if node.value == "0":
-        return 0.0
-    text = node.text(also_numbers=True)
-    found = _DURATION.fullmatch(text)
+def duration(text: str, *, what: str = "") -> timedelta:
+    """`90s`, `5m`, `2h`, `1d`.
+
+    Args:
+        text: A duration.
+        what: What it is of, for the message.
+
+    Raises:
+        SettingsError: It is none, or too long.
+    """
+    found = _DURATION.fullmatch(text.strip())
+    head = f"{what} " if what else ""
     if found is None:
-        raise SettingsError(f"{text!r} is no duration: write 90s, 5m, 2h or 1d")
-    seconds = float(found["count"]) * _UNIT_S[found["unit"]]
-    if seconds > _LONGEST.total_seconds():
-        raise SettingsError(f"{text!r} is longer than {_LONGEST.days} days")
-    return seconds
+        raise SettingsError(f"{head}{text!r} is no duration: write 90s, 5m, 2h or 1d")
+    length = timedelta(seconds=float(found["count"]) * _UNIT_S[found["unit"]])
+    if length > _LONGEST:
+        raise SettingsError(f"{head}{text!r} is longer than {_LONGEST.days} days")
+    return length
+
+
+def _seconds(node: Node) -> float:
+    text = node.text(also_numbers=True)
+    return 0.0 if text == "0" else duration(text).total_seconds()
 
 
 def _exchanges(node: Node, *, allowed: tuple[str, ...]) -> tuple[str, ...]:
@@ -362,3 +342,35 @@ def _template(node: Node) -> str:
         if name is not None and not re.fullmatch(r"[a-z_][a-z0-9_]*", name):
             raise SettingsError(f"{{{name}}} is no plain name")
     return text
+
+
+def _kind(kinds: type[StrEnum], what: str) -> Callable[[Node], StrEnum]:
+    return lambda node: kinds(_one_of(node, [str(kind) for kind in kinds], what))
+
+
+def _count(node: Node) -> int:
+    return node.whole(lowest=3, highest=250)
+
+
+_READERS: Mapping[str, Callable[[Node], Any]] = {
+    "metric": lambda node: _one_of(node, METRICS, "metric"),
+    "measure": _kind(Measure, "measure"),
+    "comparison": lambda node: _one_of(node, COMPARISONS, "comparison"),
+    "threshold": lambda node: node.number(),
+    "severity": _kind(Severity, "severity"),
+    "for": _seconds,
+    "phase": _kind(Phase, "phase"),
+    "warmup": _seconds,
+    "exchanges": lambda node: _exchanges(node, allowed=(*EXCHANGES, LAKE)),
+    "no_data": _kind(Policy, "policy"),
+    "error": _kind(Policy, "policy"),
+    "over": _seconds,
+    "sessions": _count,
+    "min_sessions": _count,
+    "spread_floor": lambda node: node.number(lowest=0.0, highest=10.0),
+    "summary": _template,
+    "runbook": lambda node: node.text(),
+    "inhibited_by": lambda node: tuple(item.text() for item in node.sequence()),
+    "enabled": lambda node: node.boolean(),
+}
+"""How each field is read, by its name in the file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,10 +81,8 @@ class Node:
         """
         number = math.nan
         if isinstance(self.value, str) and self.tag in {_INT, _FLOAT}:
-            try:
+            with suppress(ValueError):  # .inf, 0x10, 1:30
                 number = float(self.value.replace("_", ""))
-            except ValueError:
-                pass  # .inf, 0x10, 1:30
         if not math.isfinite(number):
             raise SettingsError(f"must be a number, not {self._kind()}")
         if not lowest <= number <= highest:

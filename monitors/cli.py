@@ -1,0 +1,215 @@
+"""Watch the lake, the feed, the model and paper trading, and tell people when something is wrong."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lake.cli import settings_of
+from lake.errors import SettingsError
+from lake.output import Format, TextOrJson, show_rows, to_json
+from monitors.schedule import Scheduler
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from lake.settings import Settings
+    from monitors.rules import RuleSet
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+)
+
+_ERROR, _BREACH = 1, 3
+
+_EVERY = Annotated[str, typer.Option(help="Time between two checks: 90s, 5m ...")]
+_EXCHANGES = Annotated[
+    list[str] | None, typer.Option("--exchange", help="Only this exchange; may be repeated.")
+]
+_OUTPUT = Annotated[TextOrJson, typer.Option(help="How to print the result.")]
+_ROWS = Annotated[Format, typer.Option(help="How to print the rows.")]
+
+
+@app.callback()
+def monitors() -> None:
+    """Watch the lake, the feed, the model and paper trading, and tell people when something is wrong."""
+
+
+@app.command(epilog="Example: strikelake monitors check --exchange NSE --output json")
+def check(
+    ctx: typer.Context,
+    exchange: _EXCHANGES = None,
+    every: _EVERY = "5m",
+    now: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Look at the session as of this time; tells nobody, keeps nothing."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell nobody, keep nothing, leave no heartbeat.")
+    ] = False,
+    output: _OUTPUT = TextOrJson.TEXT,
+) -> None:
+    """Make one health check; exit code 3 if something fires, 1 if something could not be checked.
+
+    --every says when the next check is due: the watch tells if it does not come.
+    """
+    from monitors.service import Service
+
+    settings, rules = _configured(ctx)
+    service = Service.of(settings, rules, exchanges=_known(exchange, rules), every=_duration(every))
+    moment = _moment(now, settings.timezone)
+    done = service.look(moment) if dry_run or moment is not None else service.check()
+    _show(done, output, settings)
+    raise typer.Exit(done.exit_code)
+
+
+@app.command(epilog="Example: strikelake monitors run --every 5m")
+def run(
+    ctx: typer.Context,
+    every: _EVERY = "5m",
+    exchange: _EXCHANGES = None,
+    once: Annotated[bool, typer.Option("--once", help="End after what is due now.")] = False,
+) -> None:
+    """Check again and again while a session runs, and sum the day up after its close; until Ctrl-C.
+
+    Between sessions it looks once an hour at what must hold always.
+    """
+    from monitors.service import Service
+
+    settings, rules = _configured(ctx)
+    service = Service.of(settings, rules, exchanges=_known(exchange, rules), every=_duration(every))
+    try:
+        for told in service.run(once=once):
+            typer.echo(told)
+    except KeyboardInterrupt:
+        typer.echo("stopped; nobody watches now", err=True)
+
+
+@app.command(epilog="Example: strikelake monitors watch")
+def watch(ctx: typer.Context, output: _OUTPUT = TextOrJson.TEXT) -> None:
+    """See whether checks are made and the writer runs; for a scheduled task of its own.
+
+    Exit code 3 if the monitor or the writer has gone quiet. Leaves no heartbeat itself.
+    """
+    from monitors.service import Service
+
+    settings, rules = _configured(ctx)
+    done = Service.of(settings, rules).watch()
+    _show(done, output, settings)
+    raise typer.Exit(done.exit_code)
+
+
+@app.command(epilog="Example: strikelake monitors rules")
+def rules(ctx: typer.Context, output: _ROWS = Format.TABLE) -> None:
+    """List the rules as they are in force, with the user's changes."""
+    _, rule_set = _configured(ctx)
+    rows = [
+        {
+            "rule": one.name, "severity": one.severity.name, "metric": one.metric,
+            "measure": str(one.measure),
+            "breach": f"{one.comparison} {one.threshold:g}", "for_s": one.for_s, "phase": str(one.phase),
+            "warmup_s": one.warmup_s, "exchanges": " ".join(one.exchanges), "enabled": one.enabled,
+            "runbook": one.runbook, "origin": one.origin,
+        }
+        for one in rule_set.rules.values()
+    ]  # fmt: skip
+    short = ["rule", "severity", "metric", "measure", "breach", "phase", "enabled"]
+    show_rows(rows, output, columns=short if output is Format.TABLE else None)
+
+
+@app.command(epilog="Example: strikelake monitors metrics")
+def metrics(output: _ROWS = Format.TABLE) -> None:
+    """List the metrics: what is measured, in which unit."""
+    from monitors.metrics import METRICS
+
+    rows = [
+        {"metric": one.name, "about": one.about, "unit": one.unit, "labels": " ".join(one.labels)}
+        for one in METRICS.values()
+    ]
+    show_rows(rows, output)
+
+
+@app.command(epilog="Example: strikelake monitors runbook feed_stale")
+def runbook(
+    name: Annotated[str, typer.Argument(help="Section, or rule or alert that has one.")],
+) -> None:
+    """Print a section of the runbook: what it means, how to look, what to do, when to close."""
+    from monitors.rules import load_rules, runbook_sections
+
+    sections = runbook_sections()
+    found = load_rules().rules.get(name)
+    section = found.runbook if found is not None else name
+    if section not in sections:
+        raise SettingsError(f"the runbook has no section {name!r}; there are: {', '.join(sections)}")
+    typer.echo(f"## {section}\n\n{sections[section]}")
+
+
+@app.command(epilog="Example: strikelake monitors schedule --print cron")
+def schedule(
+    ctx: typer.Context,
+    scheduler: Annotated[Scheduler, typer.Option("--print", help="For which scheduler.")],
+    every: _EVERY = "5m",
+    watch: Annotated[
+        bool, typer.Option("--watch", help="windows: the task of the watch, not of the check.")
+    ] = False,
+) -> None:
+    """Print what the system's scheduler needs to make the checks: nothing is installed."""
+    from monitors.schedule import job_of
+    from monitors.schedule import schedule as text
+
+    settings = settings_of(ctx)
+    typer.echo(text(job_of(settings, _duration(every)), scheduler, watch=watch), nl=False)
+
+
+def _configured(ctx: typer.Context) -> tuple[Settings, RuleSet]:
+    """Settings and rules of this call.
+
+    Raises:
+        SettingsError: One of them is not valid.
+    """
+    from monitors.rules import load_rules
+
+    settings = settings_of(ctx)
+    return settings, load_rules(settings.rules_file or settings.root / "rules.yaml")
+
+
+def _known(exchanges: list[str] | None, rule_set: RuleSet) -> tuple[str, ...]:
+    """The exchanges that were named.
+
+    Raises:
+        SettingsError: One is not watched.
+    """
+    unknown = [name for name in exchanges or () if name not in rule_set.exchanges]
+    if unknown:
+        watched = ", ".join(rule_set.exchanges)
+        raise SettingsError(f"--exchange {unknown[0]}: it is not watched; there are: {watched}")
+    return tuple(exchanges or ())
+
+
+def _duration(text: str) -> timedelta:
+    from monitors.rules import duration
+
+    return duration(text, what="--every")
+
+
+def _moment(text: str | None, timezone: str) -> datetime | None:
+    from zoneinfo import ZoneInfo
+
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(f"--now {text!r} is no time (YYYY-MM-DD HH:MM)") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(timezone))
+
+
+def _show(done: Any, output: TextOrJson, settings: Settings) -> None:
+    if output is TextOrJson.JSON:
+        typer.echo(to_json(done.as_data(), zone=settings.timezone))
+    else:
+        typer.echo("\n".join(done.lines()))

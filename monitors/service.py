@@ -1,0 +1,256 @@
+"""Checks in their service: one at a time, told to people, with a heartbeat, again and again.
+
+The work of a check is `monitors.check`; states and notifications are `monitors.alert_engine`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+from catalog.calendar import SessionCalendar
+from catalog.reference import ReferenceData
+from catalog.upkeep import AFTER_CLOSE
+from lake.errors import DeliveryError, StrikelakeError
+from lake.process_lock import ProcessLock
+from lake.settings import Settings
+from monitors.check import Check, DiskUsage, run_check, told
+from monitors.daily import day_summary, summary_exists
+from monitors.evaluate import Judgement, counts
+from monitors.heartbeat import Heartbeat, beat, ping
+from monitors.probes import Probe
+from monitors.rules import RuleSet
+from monitors.stream_probes import stream_probes
+
+logger = logging.getLogger(__name__)
+
+MISSED = 3
+"""So many checks in a row may be late before the monitor counts as quiet: one may wait for a slow disk."""
+
+BETWEEN_SESSIONS = timedelta(hours=1)
+"""Time between two checks while no session runs: of the ledger, the disk, the registry."""
+
+_WATCHED_PROBES = ("writer", "monitor", "backlog")
+_WATCHED_METRICS = frozenset({"writer_stopped", "monitor_quiet_s", "writer_lag_s"})
+_OK, _ERROR, _FIRING = 0, 1, 3
+
+
+@dataclass(slots=True)
+class Done:
+    """A check and what was made of it.
+
+    Attributes:
+        check: The check.
+        firing: What fires: of it was, or will be, told.
+        pending: What must last longer first.
+    """
+
+    check: Check
+    firing: list[Judgement] = field(default_factory=list)
+    pending: list[Judgement] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """1 if anything could not be checked, else 3 if anything fires, else 0.
+
+        Not known comes first: who sees 3 may rely on having been told of everything.
+        """
+        if self.check.could_not_run:
+            return _ERROR
+        return _FIRING if self.firing else _OK
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain data."""
+        names = [(one.rule.name, dict(one.labels)) for one in self.firing]
+        found = told(self.check)
+        for row in found["alerts"]:
+            row["state"] = "firing" if (row["rule"], row["labels"]) in names else "pending"
+        return found | {"exit_code": self.exit_code}
+
+    def lines(self) -> Iterator[str]:
+        """Lines for a person: what fires, with the way to see it again; then what is not known."""
+        for state, group in (("", self.firing), ("pending ", self.pending)):
+            for one in group:
+                yield f"{one.rule.severity.name:<8} {state}{one.rule.name}: {one.told}"
+                yield f"         see:     {one.evidence['command']}"
+                yield f"         runbook: strikelake monitors runbook {one.rule.runbook}"
+        for failure in self.check.measured.failures:
+            yield f"NOT KNOWN {failure.exchange} {failure.probe}: {failure.error}"
+        for problem in self.check.problems:
+            yield f"PROBLEM  {problem}"
+        found = counts(self.check.judgements)
+        yield (
+            f"{found['ok']} fine, {len(self.firing)} firing, {len(self.pending)} pending, "
+            f"{found['error']} not known, {found['no_data']} without data, {found['not_now']} not due; "
+            f"{self.check.seconds:.1f} s"
+        )
+
+
+@dataclass(slots=True)
+class Service:
+    """Makes checks; build it with `of`.
+
+    Attributes:
+        settings: Folders and limits.
+        calendar: The sessions.
+        rules: The rules.
+        exchanges: Only these, all that are watched by default.
+        every: Time between two checks in session hours.
+        disk_usage: The system's by default.
+        clock: The moment it is.
+        sleep: Waits so many seconds.
+    """
+
+    settings: Settings
+    calendar: SessionCalendar
+    rules: RuleSet
+    exchanges: tuple[str, ...] = ()
+    every: timedelta = timedelta(minutes=5)
+    disk_usage: DiskUsage | None = None
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    sleep: Callable[[float], None] = time.sleep
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        rules: RuleSet,
+        *,
+        exchanges: Sequence[str] = (),
+        every: timedelta = timedelta(minutes=5),
+    ) -> Self:
+        """A service for a lake, with the calendar of that lake.
+
+        Raises:
+            SettingsError: The calendar is not valid.
+        """
+        calendar = ReferenceData.load(settings.root).calendar
+        return cls(settings, calendar, rules, tuple(exchanges), every)
+
+    def look(self, now: datetime | None = None) -> Done:
+        """Check without telling anybody or keeping anything; what must last is taken as if it had."""
+        check = self._check(now or self.clock(), keep=False)
+        return Done(check, firing=check.alerting)
+
+    def check(self) -> Done:
+        """Check, keep what was measured, tell people, and leave a heartbeat.
+
+        Raises:
+            StreamInUseError: Another check is being made.
+            SpoolUnavailableError: The lock cannot be taken.
+        """
+        lock = self._lock()
+        try:
+            check = self._check(self.clock(), keep=True)
+            done = self._tell(check)
+        finally:
+            lock.release()
+        self._beat(done)
+        return done
+
+    def watch(self) -> Done:
+        """See whether checks are made and the writer runs, and tell people if not.
+
+        Raises:
+            StreamInUseError: Another check is being made: so the monitor lives.
+            SpoolUnavailableError: The lock cannot be taken.
+        """
+        lock = self._lock()
+        try:
+            rules = {name: rule for name, rule in self.rules.rules.items() if rule.metric in _WATCHED_METRICS}
+            probes = [probe for probe in stream_probes() if probe.name in _WATCHED_PROBES]
+            chosen = RuleSet(rules, self.rules.exchanges)
+            return self._tell(self._check(self.clock(), keep=False, rules=chosen, probes=probes))
+        finally:
+            lock.release()
+
+    def run(self, *, once: bool = False) -> Iterator[str]:
+        """Check as the calendar says, for ever; gives back lines for a person.
+
+        What goes wrong is told and never ends it.
+
+        Args:
+            once: End after what is due now.
+        """
+        due = self.clock()
+        while True:
+            try:
+                yield from self.check().lines()
+                yield from self._sum_up()
+            except (StrikelakeError, OSError) as error:
+                logger.error("check failed", extra={"action": "run", "error": str(error)})  # noqa: TRY400
+                yield f"strikelake: {error}"
+            if once:
+                return
+            due = self.next_check(due)
+            self.sleep(max(0.0, (due - self.clock()).total_seconds()))
+
+    def next_check(self, last: datetime) -> datetime:
+        """When the next check is due; those that the machine slept through are not made up for."""
+        now = self.clock()
+        watched = self.exchanges or self.rules.exchanges
+        if any(self.calendar.is_open(one, now) for one in watched):
+            return max(last + self.every, now)
+        later = max(last + BETWEEN_SESSIONS, now)
+        moments = [
+            moment
+            for one in watched
+            for session in self.calendar.sessions(
+                one, self.calendar.session_date(one, now), self.calendar.session_date(one, later)
+            )
+            # At the open, and once the day can be summed up.
+            for moment in (session.open, session.close + AFTER_CLOSE)
+            if now < moment < later
+        ]
+        return min(moments, default=later)
+
+    def _check(
+        self,
+        now: datetime,
+        *,
+        keep: bool,
+        rules: RuleSet | None = None,
+        probes: Sequence[Probe] | None = None,
+    ) -> Check:
+        return run_check(
+            self.settings, self.calendar, rules or self.rules, now=now, exchanges=self.exchanges, keep=keep,
+            disk_usage=self.disk_usage, probes=probes,
+        )  # fmt: skip
+
+    def _lock(self) -> ProcessLock:
+        path = self.settings.root / "monitors" / "check.lock"
+        return ProcessLock(path, role="health check of this lake", hint="one at a time is enough")
+
+    def _tell(self, check: Check) -> Done:
+        return Done(check, firing=check.alerting)
+
+    def _beat(self, done: Done) -> None:
+        """Leave the heartbeat, and ask the watcher elsewhere; what fails is a problem of the check."""
+        now = done.check.now
+        sign = Heartbeat(
+            at=now, next_by=now + MISSED * self.every, exit_code=done.exit_code,
+            firing=tuple(sorted({one.rule.name for one in done.firing})),
+        )  # fmt: skip
+        try:
+            beat(self.settings.root, sign)
+        except OSError as error:
+            done.check.problems.append(f"the heartbeat could not be left: {error}")
+        if self.settings.heartbeat_url is not None:
+            try:
+                ping(self.settings.heartbeat_url.get_secret_value())
+            except DeliveryError as error:
+                done.check.problems.append(str(error))
+
+    def _sum_up(self) -> Iterator[str]:
+        """The day's summary of each exchange whose session is over and has none yet."""
+        now = self.clock()
+        for exchange in self.exchanges or self.rules.exchanges:
+            day = self.calendar.session_date(exchange, now)
+            session = self.calendar.session(exchange, day)
+            over = session is not None and now >= session.close + AFTER_CLOSE
+            if over and not summary_exists(self.settings.root, exchange, day):
+                yield from day_summary(self.settings, exchange, day)
