@@ -89,6 +89,13 @@ def evaluate(
     ]
 
 
+def muted_by(judgement: Judgement, judgements: Sequence[Judgement]) -> str:
+    """Name of the rule whose alert mutes this one, empty if none does: that of the same exchange or lake."""
+    places = {judgement.labels["exchange"], LAKE}
+    active = {one.rule.name for one in judgements if one.alerts and one.labels["exchange"] in places}
+    return next((name for name in judgement.rule.inhibited_by if name in active), "")
+
+
 def counts(judgements: Sequence[Judgement]) -> dict[str, int]:
     """How many rules had which outcome."""
     found = Counter(str(one.outcome) for one in judgements)

@@ -26,6 +26,7 @@ class Metric:
         about: One line for a reader.
         labels: What tells its series apart, besides the exchange.
         of_lake: True if it concerns the lake and no exchange.
+        everywhere: True if it is measured of each exchange and of the lake.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Metric:
     about: str
     labels: tuple[str, ...] = ()
     of_lake: bool = False
+    everywhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ _ALL = (
     Metric("disk_free_gb", "GB", "room left on the lake's disk", of_lake=True),
     # The monitors themselves.
     Metric("monitor_quiet_s", _SECONDS, "open market since a check was due and none came", of_lake=True),
-    Metric("failed_probes", "probes", "measurements that could not be made"),
+    Metric("failed_probes", "probes", "measurements that could not be made", everywhere=True),
     # Trackers' summaries.
     Metric("summary_missing", "0 or 1", "there is no summary of the tracker"),
     Metric("summary_unreadable", "0 or 1", "the summary is half-written or no JSON object"),

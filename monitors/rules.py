@@ -261,15 +261,15 @@ def _rule(
             values[_NAMES.get(key, key)] = _READERS[key](node)
         except SettingsError as error:
             raise node.error(f"rule {name}: {key}: {error}") from None
-    rule = Rule(name=name, origin=defined.where, **{**values, "exchanges": values.get("exchanges", watched)})
-    metric = METRICS[rule.metric]
-    if metric.of_lake:
-        if "exchanges" in values and values["exchanges"] != (LAKE,):
-            told = f"{rule.metric} concerns no exchange: leave the field out"
-            raise given["exchanges"].error(f"rule {name}: exchanges: {told}")
-        values["exchanges"] = (LAKE,)
-    else:
-        values["exchanges"] = tuple(one for one in rule.exchanges if one in watched)
+    metric = METRICS[values["metric"]]
+    named = values.get("exchanges")
+    if metric.of_lake and named not in {None, (LAKE,)}:
+        told = f"{metric.name} concerns no exchange: leave the field out"
+        raise given["exchanges"].error(f"rule {name}: exchanges: {told}")
+    places = (*watched, LAKE) if metric.everywhere else (LAKE,) if metric.of_lake else watched
+    # An exchange that is not watched has no value: a rule of both exchanges stands for those that are.
+    values["exchanges"] = tuple(one for one in named or places if one in places)
+    rule = Rule(name=name, origin=defined.where, **values)
     needs_over = rule.measure in {Measure.CHANGE, Measure.INCREASE}
     if needs_over != (rule.over_s > 0):
         told = "needs 'over'" if needs_over else "has no use for 'over'"
@@ -284,7 +284,7 @@ def _rule(
         raise given.get("min_sessions", given.get("sessions", defined)).error(
             f"rule {name}: min_sessions: {told}"
         )
-    return Rule(name=name, origin=defined.where, **values)
+    return rule
 
 
 def _one_of(node: Node, known: Any, what: str) -> str:

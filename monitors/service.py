@@ -20,7 +20,7 @@ from lake.process_lock import ProcessLock
 from lake.settings import Settings
 from monitors.check import Check, DiskUsage, run_check, told
 from monitors.daily import day_summary, summary_exists
-from monitors.evaluate import Judgement, counts
+from monitors.evaluate import Judgement, counts, muted_by
 from monitors.heartbeat import Heartbeat, beat, ping
 from monitors.probes import Probe
 from monitors.rules import RuleSet
@@ -75,7 +75,9 @@ class Done:
         """Lines for a person: what fires, with the way to see it again; then what is not known."""
         for state, group in (("", self.firing), ("pending ", self.pending)):
             for one in group:
-                yield f"{one.rule.severity.name:<8} {state}{one.rule.name}: {one.told}"
+                muted = muted_by(one, self.check.judgements)
+                aside = f" (follows from {muted})" if muted else ""
+                yield f"{one.rule.severity.name:<8} {state}{one.rule.name}: {one.told}{aside}"
                 yield f"         see:     {one.evidence['command']}"
                 yield f"         runbook: strikelake monitors runbook {one.rule.runbook}"
         for failure in self.check.measured.failures:

@@ -42,7 +42,7 @@ SELECT
     ) AS first_quiet_expiry,
     max(symbol_newest) AS newest_event_time,
     max(exchange_newest) AS exchange_newest_event_time,
-    arg_max(newest_batch_id, newest_event_time) AS newest_batch_id
+    coalesce(arg_max(newest_batch_id, newest_event_time), max(newest_batch_id)) AS newest_batch_id
 FROM symbols
 WHERE exchange_newest >= $open
 GROUP BY symbol
