@@ -2,11 +2,11 @@
 
 * StrikelakeError
     * retry: CommitConflictError, SourceUnavailableError, SpoolUnavailableError, CatalogUnavailableError,
-      DeliveryError
+      MonitorsUnavailableError, DeliveryError
     * look first: CommitStateUnknownError
     * fix the data: SchemaMismatchError, ContractError, MalformedInputError, NotEnoughDataError
     * fix the request: TableNotFoundError, VersionNotFoundError, DatasetNotFoundError, DatasetExistsError,
-      DatasetInUseError, QueryError, ModelNotFoundError
+      DatasetInUseError, QueryError, ModelNotFoundError, AlertNotFoundError, SilenceNotFoundError
     * fix the settings: SettingsError
     * stop the other process: StreamInUseError
     * repair the lake: DamagedTableError
@@ -43,6 +43,10 @@ class SpoolUnavailableError(StrikelakeError):
 
 class CatalogUnavailableError(StrikelakeError):
     """The catalog database cannot be read or written now; the Delta log still has everything."""
+
+
+class MonitorsUnavailableError(StrikelakeError):
+    """The state of the monitors cannot be read or written now; nothing was changed, try again."""
 
 
 class DeliveryError(StrikelakeError):
@@ -95,6 +99,14 @@ class QueryError(StrikelakeError):
 
 class ModelNotFoundError(StrikelakeError):
     """There is no such model."""
+
+
+class AlertNotFoundError(StrikelakeError):
+    """There is no such alert that is pending or firing."""
+
+
+class SilenceNotFoundError(StrikelakeError):
+    """There is no such silence."""
 
 
 class ModelNotReadableError(StrikelakeError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -29,11 +29,33 @@ _APP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 SHORT_NAMES = {
+    "ALERT_WEBHOOK_TOKEN": "alert_webhook_token",
+    "ALERT_WEBHOOK_URL": "alert_webhook_url",
     "ENABLE_RAW_STREAM": "enable_raw_stream_capture",
     "RAW_STREAM_FLUSH_SECONDS": "raw_stream_flush_seconds",
     "RAW_STREAM_ROOT_DIR": "raw_stream_root_dir",
 }
-"""Variables that trackers set already; `STRIKELAKE_<NAME>` wins over them."""
+"""Variables that are read under their own names, too; `STRIKELAKE_<NAME>` wins over them."""
+
+SeverityName = Literal["INFO", "WARN", "CRITICAL"]
+
+
+class AppriseEntry(BaseModel):
+    """One Apprise URL that alerts go to.
+
+    Attributes:
+        name: What messages call it, since the URL is a secret.
+        url: The URL.
+        tags: It takes the alerts of rules with one of these tags, and of those without any; none takes all.
+        minimum_severity: The least bad it takes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+    url: SecretStr
+    tags: tuple[str, ...] = ()
+    minimum_severity: SeverityName = "WARN"
 
 
 class _ShortNames(PydanticBaseSettingsSource):
@@ -72,9 +94,16 @@ class Settings(BaseSettings):
         rules_file: The user's changes to the monitors' rules, `<root>/rules.yaml` by default.
         heartbeat_url: Address that is asked after every health check, for a watcher elsewhere that misses
             it; a secret, since who knows it can keep the watcher quiet.
+        alerts_log: File of the alert log.
+        alert_webhook_url: Where alerts are POSTed; also read from `ALERT_WEBHOOK_URL`. A secret.
+        alert_webhook_token: Bearer token sent there; also read from `ALERT_WEBHOOK_TOKEN`. A secret.
+        alert_webhook_minimum_severity: The least bad that is POSTed.
+        alert_apprise: Apprise URLs that alerts go to, see `AppriseEntry`. Secrets.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", validate_default=False, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", validate_default=False, frozen=True, hide_input_in_errors=True
+    )
 
     root: Path = Path("data")
     raw_stream_root_dir: Path | None = None
@@ -91,6 +120,11 @@ class Settings(BaseSettings):
     phase2_metrics_dir: Path = Path("metrics/phase2_metrics")
     rules_file: Path | None = None
     heartbeat_url: SecretStr | None = None
+    alerts_log: Path = Path("logs/alerts.log")
+    alert_webhook_url: SecretStr | None = None
+    alert_webhook_token: SecretStr | None = None
+    alert_webhook_minimum_severity: SeverityName = "INFO"
+    alert_apprise: tuple[AppriseEntry, ...] = ()
 
     @field_validator("app_id")
     @classmethod
@@ -155,10 +189,16 @@ def load_settings(**given: Any) -> Settings:
         return Settings(**{key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(str(part) for part in e['loc'])}: {e['msg'].removeprefix('Value error, ')} "
-            f"(got {e['input']!r})"
+            f"{'.'.join(str(part) for part in e['loc'])}: {e['msg'].removeprefix('Value error, ')}"
+            + ("" if _may_be_secret(e["loc"]) else f" (got {e['input']!r})")
             for e in error.errors()
         )
         raise SettingsError(problems) from error
     except (OSError, ValueError) as error:
         raise SettingsError(f"the settings file cannot be read: {error}") from error
+
+
+def _may_be_secret(place: tuple[int | str, ...]) -> bool:
+    """Whether a value is not to be shown: of a secret, or of a name that we do not know, like one misspelt."""
+    field = Settings.model_fields.get(str(place[0])) if place else None
+    return field is None or str(place[0]) == "alert_apprise" or field.annotation == SecretStr | None

@@ -23,8 +23,15 @@ CHECKS = load_folder(QUERIES / "checks", known=TABLES | {view.name for view in V
 ALL = [*VIEWS, *CHECKS]
 # Not over the lake's tables: lake.lookahead registers what these read, and tests/lake/test_asof.py runs them.
 AUDIT = load_folder(QUERIES / "audit", known={"questions", "history", "offences"})
+# Of an exchange and a moment, with parameters: monitors.lake_probes runs them, and tests/monitors tests them.
+HEALTH = load_folder(
+    QUERIES / "health",
+    known=TABLES
+    | {view.name for view in VIEWS}
+    | {"quarantine", "signals", "paper_trading_metrics", "health_metrics"},
+)
 each_query = pytest.mark.parametrize("query", ALL, ids=lambda query: query.name)
-each_file = pytest.mark.parametrize("query", [*ALL, *AUDIT], ids=lambda query: query.name)
+each_file = pytest.mark.parametrize("query", [*ALL, *AUDIT, *HEALTH], ids=lambda query: query.name)
 each_view = pytest.mark.parametrize("query", VIEWS, ids=lambda query: query.name)
 
 Rows = list[dict[str, Any]]
@@ -83,7 +90,7 @@ def test_there_are_views_and_checks() -> None:
 
 
 def test_every_sql_file_is_in_a_folder_that_is_loaded() -> None:
-    assert sorted(query.path for query in [*ALL, *AUDIT]) == sorted(QUERIES.rglob("*.sql"))
+    assert sorted(query.path for query in [*ALL, *AUDIT, *HEALTH]) == sorted(QUERIES.rglob("*.sql"))
 
 
 def test_sql_holds_no_python() -> None:

@@ -1,0 +1,1 @@
+"""Receivers: the alert log, the webhook, and whatever Apprise reaches."""
