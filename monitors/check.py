@@ -171,15 +171,6 @@ def told(check: Check) -> dict[str, Any]:
             for name, moment in check.measured.moments.items()
         },
         "outcomes": counts(check.judgements),
-        "alerts": [
-            {
-                "rule": one.rule.name, "severity": str(one.rule.severity), "labels": dict(one.labels),
-                "outcome": str(one.outcome), "value": one.value, "summary": one.told,
-                "runbook": one.rule.runbook,
-                "evidence": dict(one.evidence),
-            }
-            for one in check.alerting
-        ],
         "not_known": [
             {"rule": one.rule.name, "labels": dict(one.labels), "why": one.told} for one in check.errors
         ],

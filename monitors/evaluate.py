@@ -15,11 +15,12 @@ from typing import Any
 
 from lake.errors import StrikelakeError
 from lake.settings import Settings
+from monitors.alerts import Policy
 from monitors.evidence import Recorded, evidence_of, plain_labels
 from monitors.history import Derived, History
 from monitors.metrics import LAKE, Sample
 from monitors.probes import Measured, Moment
-from monitors.rules import Phase, Policy, Rule
+from monitors.rules import Phase, Rule
 
 
 class Outcome(StrEnum):
@@ -87,13 +88,6 @@ def evaluate(
         if exchange in measured.moments
         for judgement in judge.judge(rule, exchange)
     ]
-
-
-def muted_by(judgement: Judgement, judgements: Sequence[Judgement]) -> str:
-    """Name of the rule whose alert mutes this one, empty if none does: that of the same exchange or lake."""
-    places = {judgement.labels["exchange"], LAKE}
-    active = {one.rule.name for one in judgements if one.alerts and one.labels["exchange"] in places}
-    return next((name for name in judgement.rule.inhibited_by if name in active), "")
 
 
 def counts(judgements: Sequence[Judgement]) -> dict[str, int]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-LAKE = "LAKE"
-"""In the place of an exchange, for what concerns none."""
+from monitors.alerts import LAKE
+
+__all__ = ["LAKE", "METRICS", "Failure", "Metric", "Sample", "Shown", "label_text"]
 
 
 @dataclass(frozen=True, slots=True)

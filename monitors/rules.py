@@ -18,19 +18,12 @@ from typing import Any
 
 from catalog.exchanges import EXCHANGES
 from lake.errors import SettingsError
-from monitors.metrics import LAKE, METRICS
+from monitors.alerts import LAKE, Policy, Severity
+from monitors.metrics import METRICS
 from monitors.rules_file import Node, read_yaml
 
 SHIPPED = Path(__file__).with_name("rules.yaml")
 RUNBOOK = Path(__file__).with_name("runbook.md")
-
-
-class Severity(StrEnum):
-    """How bad a breach is: worth knowing, to be looked at today, or to be acted on now."""
-
-    INFO = "INFO"
-    WARN = "WARN"
-    CRITICAL = "CRITICAL"
 
 
 class Phase(StrEnum):
@@ -65,20 +58,6 @@ class Measure(StrEnum):
     CHANGE = "change"
     INCREASE = "increase"
     DEVIATION = "deviation"
-
-
-class Policy(StrEnum):
-    """What it means that there is no value, or that none could be measured.
-
-    Attributes:
-        OK: Nothing: no value is normal, or another rule tells.
-        ALERT: A breach of this rule.
-        KEEP: An alert stays as it is, and none begins.
-    """
-
-    OK = "ok"
-    ALERT = "alert"
-    KEEP = "keep"
 
 
 COMPARISONS = (">", ">=", "<", "<=")
@@ -357,7 +336,7 @@ _READERS: Mapping[str, Callable[[Node], Any]] = {
     "measure": _kind(Measure, "measure"),
     "comparison": lambda node: _one_of(node, COMPARISONS, "comparison"),
     "threshold": lambda node: node.number(),
-    "severity": _kind(Severity, "severity"),
+    "severity": lambda node: Severity[_one_of(node, list(Severity.__members__), "severity")],
     "for": _seconds,
     "phase": _kind(Phase, "phase"),
     "warmup": _seconds,

@@ -178,13 +178,13 @@ def _windows(job: Job, minutes: int, *, watch: bool) -> str:
     root = ET.Element("Task", {"version": "1.2", "xmlns": _TASK})
     ET.SubElement(ET.SubElement(root, "RegistrationInfo"), "Description").text = about
     trigger = ET.SubElement(ET.SubElement(root, "Triggers"), "TimeTrigger")
-    # The order of the elements is the schema's.
+    # The order of the elements is that of triggerBaseType, [MS-TSCH] 2.5.3.1.
+    ET.SubElement(trigger, "Enabled").text = "true"
+    ET.SubElement(trigger, "StartBoundary").text = "2026-01-01T00:00:00"
     repetition = ET.SubElement(trigger, "Repetition")
     every = _WATCH_MINUTES if watch else minutes
     ET.SubElement(repetition, "Interval").text = "PT1H" if every == 60 else f"PT{every}M"
     ET.SubElement(repetition, "StopAtDurationEnd").text = "false"
-    ET.SubElement(trigger, "StartBoundary").text = "2026-01-01T00:00:00"
-    ET.SubElement(trigger, "Enabled").text = "true"
     principal = ET.SubElement(ET.SubElement(root, "Principals"), "Principal", {"id": "Author"})
     ET.SubElement(principal, "LogonType").text = "InteractiveToken"
     ET.SubElement(principal, "RunLevel").text = "LeastPrivilege"

@@ -1,6 +1,6 @@
 """Checks in their service: one at a time, told to people, with a heartbeat, again and again.
 
-The work of a check is `monitors.check`; states and notifications are `monitors.alert_engine`.
+The work of a check is `monitors.check`; states and notifications are `monitors.engine`.
 """
 
 from __future__ import annotations
@@ -8,19 +8,21 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from catalog.calendar import SessionCalendar
 from catalog.reference import ReferenceData
 from catalog.upkeep import AFTER_CLOSE
-from lake.errors import DeliveryError, StrikelakeError
+from lake.errors import DeliveryError, MonitorsUnavailableError, StrikelakeError
 from lake.process_lock import ProcessLock
 from lake.settings import Settings
+from monitors.alerting import Standing, standing_of, tell
+from monitors.alerts import Alert, AlertState
 from monitors.check import Check, DiskUsage, run_check, told
 from monitors.daily import day_summary, summary_exists
-from monitors.evaluate import Judgement, counts, muted_by
+from monitors.evaluate import counts
 from monitors.heartbeat import Heartbeat, beat, ping
 from monitors.probes import Probe
 from monitors.rules import RuleSet
@@ -45,13 +47,11 @@ class Done:
 
     Attributes:
         check: The check.
-        firing: What fires: of it was, or will be, told.
-        pending: What must last longer first.
+        standing: How the alerts stand after it.
     """
 
     check: Check
-    firing: list[Judgement] = field(default_factory=list)
-    pending: list[Judgement] = field(default_factory=list)
+    standing: Standing
 
     @property
     def exit_code(self) -> int:
@@ -61,35 +61,60 @@ class Done:
         """
         if self.check.could_not_run:
             return _ERROR
-        return _FIRING if self.firing else _OK
+        return _FIRING if self.standing.firing else _OK
 
     def as_data(self) -> dict[str, Any]:
         """Plain data."""
-        names = [(one.rule.name, dict(one.labels)) for one in self.firing]
-        found = told(self.check)
-        for row in found["alerts"]:
-            row["state"] = "firing" if (row["rule"], row["labels"]) in names else "pending"
-        return found | {"exit_code": self.exit_code}
+        alerts = [
+            {
+                "rule": one.finding.rule, "state": str(one.state), "severity": one.finding.severity.name,
+                "labels": dict(one.finding.labels), "value": one.finding.value,
+                "summary": one.finding.summary, "since": one.active_since, "muted": self._aside(one),
+                "runbook": one.finding.runbook, "evidence": dict(one.finding.evidence),
+                "fingerprint": one.fingerprint,
+            }
+            for one in (*self.standing.firing, *self.standing.pending)
+        ]  # fmt: skip
+        return told(self.check) | {
+            "alerts": alerts,
+            "delivery_problems": self.standing.delivery_problems,
+            "exit_code": self.exit_code,
+        }
 
     def lines(self) -> Iterator[str]:
         """Lines for a person: what fires, with the way to see it again; then what is not known."""
-        for state, group in (("", self.firing), ("pending ", self.pending)):
-            for one in group:
-                muted = muted_by(one, self.check.judgements)
-                aside = f" (follows from {muted})" if muted else ""
-                yield f"{one.rule.severity.name:<8} {state}{one.rule.name}: {one.told}{aside}"
-                yield f"         see:     {one.evidence['command']}"
-                yield f"         runbook: strikelake monitors runbook {one.rule.runbook}"
+        for one in (*self.standing.firing, *self.standing.pending):
+            found = one.finding
+            state = "" if one.state is AlertState.FIRING else "pending "
+            aside = self._aside(one)
+            yield (
+                f"{found.severity.name:<8} {state}{one.exchange} {found.rule}: {found.summary}"
+                + (f" ({aside})" if aside else "")
+            )
+            if command := found.evidence.get("command"):
+                yield f"         see:     {command}"
+            yield f"         runbook: strikelake monitors runbook {found.runbook}"
         for failure in self.check.measured.failures:
             yield f"NOT KNOWN {failure.exchange} {failure.probe}: {failure.error}"
         for problem in self.check.problems:
             yield f"PROBLEM  {problem}"
-        found = counts(self.check.judgements)
+        for receiver, why in self.standing.delivery_problems.items():
+            yield f"NOT TOLD {receiver}: {why}"
+        outcomes = counts(self.check.judgements)
         yield (
-            f"{found['ok']} fine, {len(self.firing)} firing, {len(self.pending)} pending, "
-            f"{found['error']} not known, {found['no_data']} without data, {found['not_now']} not due; "
-            f"{self.check.seconds:.1f} s"
+            f"{outcomes['ok']} fine, {len(self.standing.firing)} firing, {len(self.standing.pending)} pending, "
+            f"{outcomes['error']} not known, {outcomes['no_data']} without data, "
+            f"{outcomes['not_now']} not due; {self.check.seconds:.1f} s"
         )
+
+    def _aside(self, alert: Alert) -> str:
+        """Why nobody is told of an alert, empty if somebody is."""
+        why = self.standing.muted.get(alert.fingerprint)
+        if not why:
+            return ""
+        names = {one.fingerprint: one.finding.rule for one in self.standing.alerts}
+        reasons = [f"follows from {names.get(mark, mark)}" for mark in why.inhibitors]
+        return ", ".join([*reasons, *(f"silenced by {one}" for one in why.silences)])
 
 
 @dataclass(slots=True)
@@ -134,9 +159,9 @@ class Service:
         return cls(settings, calendar, rules, tuple(exchanges), every)
 
     def look(self, now: datetime | None = None) -> Done:
-        """Check without telling anybody or keeping anything; what must last is taken as if it had."""
+        """Check without telling anybody or keeping anything, as if it were the first check ever."""
         check = self._check(now or self.clock(), keep=False)
-        return Done(check, firing=check.alerting)
+        return Done(check, standing_of(self.rules, check.judgements, check.now))
 
     def check(self) -> Done:
         """Check, keep what was measured, tell people, and leave a heartbeat.
@@ -228,14 +253,20 @@ class Service:
         return ProcessLock(path, role="health check of this lake", hint="one at a time is enough")
 
     def _tell(self, check: Check) -> Done:
-        return Done(check, firing=check.alerting)
+        """Tell people; that they cannot be told is a problem of the check."""
+        try:
+            standing = tell(self.settings, self.rules, check.judgements, check.now, clock=self.clock)
+        except MonitorsUnavailableError as error:
+            check.problems.append(f"alerts cannot be kept or told: {error}")
+            standing = standing_of(self.rules, check.judgements, check.now)
+        return Done(check, standing)
 
     def _beat(self, done: Done) -> None:
         """Leave the heartbeat, and ask the watcher elsewhere; what fails is a problem of the check."""
         now = done.check.now
         sign = Heartbeat(
             at=now, next_by=now + MISSED * self.every, exit_code=done.exit_code,
-            firing=tuple(sorted({one.rule.name for one in done.firing})),
+            firing=tuple(sorted({one.finding.rule for one in done.standing.firing})),
         )  # fmt: skip
         try:
             beat(self.settings.root, sign)

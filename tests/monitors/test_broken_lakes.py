@@ -10,7 +10,7 @@ import shlex
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,11 @@ from health_lake import EXPIRIES, NOW, OPEN, HealthLake, Rows, at, build
 
 from catalog.contracts import HEALTH_METRICS, QUARANTINE
 from lake.process_lock import ProcessLock
+from monitors.alerting import standing_of
 from monitors.check import Check
-from monitors.evaluate import Judgement, Outcome, muted_by
+from monitors.evaluate import Judgement, Outcome
 from monitors.heartbeat import Heartbeat, beat
+from monitors.rules import load_rules
 
 Look = Callable[..., Check]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="commands are split as a POSIX shell does")
@@ -165,9 +167,7 @@ def unbalanced(made: HealthLake) -> None:
     spool = made.spool("tracker")
     spool.put([], offered={("option_chain", "BSE"): 3}, dropped={("option_chain", "BSE", "bad"): 3})
     spool.close()
-    made.commit(
-        HEALTH_METRICS, made.measured({"dropped_rows": 3.0}, at(10, 11), exchange="BSE"), sequence=2
-    )
+    made.commit(HEALTH_METRICS, made.measured({"dropped_rows": 3.0}, at(10, 11), exchange="BSE"), sequence=2)
     made.mirror()
     made.tamper("tracker", "UPDATE ledger SET offered = offered + 5")
 
@@ -290,10 +290,17 @@ def _pnl_before(made: HealthLake, pnl: float) -> None:
 
 def names(check: Check) -> set[str]:
     """Rule and labels of each alert that no other explains."""
+    lasting = [replace(one, rule=replace(one.rule, for_s=0)) for one in check.judgements]
+    standing = standing_of(load_rules(), lasting, check.now)
+    muted = [
+        (one.finding.rule, dict(one.finding.labels))
+        for one in standing.alerts
+        if one.fingerprint in standing.muted
+    ]
     return {
         f"{one.rule.name} {' '.join(one.labels[name] for name in _order(one))}"
         for one in check.alerting
-        if not muted_by(one, check.judgements)
+        if (one.rule.name, dict(one.labels)) not in muted
     }
 
 

@@ -45,7 +45,9 @@ def test_every_command_of_a_section_exists_with_its_options(name: str) -> None:
     for words in commands(SECTIONS[name]):
         first = words[0]
         top = help_of(first)
-        has_commands = re.search(rf"^  {re.escape(words[1])}\b", top, re.MULTILINE) if len(words) > 1 else None
+        has_commands = (
+            re.search(rf"^  {re.escape(words[1])}\b", top, re.MULTILINE) if len(words) > 1 else None
+        )
         told = help_of(*words[:2]) if has_commands else top
         assert has_commands or "Commands:" not in top, words
         for option in [word.partition("=")[0] for word in words if word.startswith("--")]:

@@ -103,8 +103,9 @@ def test_the_task_is_well_formed_and_its_elements_are_in_the_order_of_the_schema
     ]  # fmt: skip
     trigger = root.find("t:Triggers/t:TimeTrigger", NAMESPACE)
     assert trigger is not None
-    # taskSchema.xsd: triggerBaseType is a sequence that begins with Repetition, StartBoundary ... Enabled? It
-    # is Enabled, StartBoundary, EndBoundary, Repetition in any order for version 1.2 (xs:all is not used).
+    # triggerBaseType is a sequence, [MS-TSCH] 2.5.3.1; all the other types used here have their elements in
+    # any order.
+    assert [child.tag.rpartition("}")[2] for child in trigger] == ["Enabled", "StartBoundary", "Repetition"]
     interval = trigger.findtext("t:Repetition/t:Interval", namespaces=NAMESPACE)
     assert interval == ("PT15M" if watch else {5: "PT5M", 60: "PT1H"}[every])
     arguments = root.findtext("t:Actions/t:Exec/t:Arguments", namespaces=NAMESPACE) or ""

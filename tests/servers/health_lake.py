@@ -116,9 +116,7 @@ class HealthLake:
         """One commit of a table, the catalog not told."""
         path = self.settings.lake.create(contract.spec)
         batch_id = f"{contract.table}-{sequence:012d}"
-        table = pa.Table.from_pylist(
-            [{**row, "batch_id": batch_id} for row in rows], schema=contract.schema
-        )
+        table = pa.Table.from_pylist([{**row, "batch_id": batch_id} for row in rows], schema=contract.schema)
         note = {"batch_id": batch_id, "app_id": "test", "seq_first": sequence, "seq_last": sequence}
         append(path, contract.spec, table, stream="test", sequence=sequence, metadata=note)
 
@@ -154,7 +152,8 @@ class HealthLake:
         spool = self.spool(app_id)
         try:
             spool.put(
-                [Entry("option_chain", "NSE", "option_chain", batch)], offered={("option_chain", "NSE"): count}
+                [Entry("option_chain", "NSE", "option_chain", batch)],
+                offered={("option_chain", "NSE"): count},
             )
         finally:
             spool.close()
@@ -175,7 +174,9 @@ def history_rows(made: HealthLake, calendar: SessionCalendar, *, count: int = SE
     draws = np.random.default_rng(11)
     rows: Rows = []
     for exchange in ("NSE", "BSE"):
-        for session in calendar.sessions(exchange, DAY - timedelta(days=40), DAY - timedelta(days=1))[-count:]:
+        for session in calendar.sessions(exchange, DAY - timedelta(days=40), DAY - timedelta(days=1))[
+            -count:
+        ]:
             for minutes in (-10, -5, 0, 5, 10):
                 moment = session.open + (NOW - OPEN) + timedelta(minutes=minutes)
                 values = {
