@@ -199,6 +199,6 @@ def load_settings(**given: Any) -> Settings:
 
 
 def _may_be_secret(place: tuple[int | str, ...]) -> bool:
-    """Whether a value is not to be shown: of a secret, or of a name that we do not know, like one misspelt."""
+    """Whether a value is not to be shown: of a secret, or of a name we do not know, like one misspelt."""
     field = Settings.model_fields.get(str(place[0])) if place else None
     return field is None or str(place[0]) == "alert_apprise" or field.annotation == SecretStr | None

@@ -10,6 +10,7 @@ import typer
 from lake.cli import settings_of
 from lake.errors import SettingsError
 from lake.output import Format, TextOrJson, show_rows, to_json
+from monitors.alerts_cli import app, configured
 from monitors.schedule import Scheduler
 
 if TYPE_CHECKING:
@@ -18,11 +19,7 @@ if TYPE_CHECKING:
     from lake.settings import Settings
     from monitors.rules import RuleSet
 
-app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
-)
-
-_ERROR, _BREACH = 1, 3
+__all__ = ["app"]
 
 _EVERY = Annotated[str, typer.Option(help="Time between two checks: 90s, 5m ...")]
 _EXCHANGES = Annotated[
@@ -59,7 +56,7 @@ def check(
     """
     from monitors.service import Service
 
-    settings, rules = _configured(ctx)
+    settings, rules = configured(ctx)
     service = Service.of(settings, rules, exchanges=_known(exchange, rules), every=_duration(every))
     moment = _moment(now, settings.timezone)
     done = service.look(moment) if dry_run or moment is not None else service.check()
@@ -80,7 +77,7 @@ def run(
     """
     from monitors.service import Service
 
-    settings, rules = _configured(ctx)
+    settings, rules = configured(ctx)
     service = Service.of(settings, rules, exchanges=_known(exchange, rules), every=_duration(every))
     try:
         for told in service.run(once=once):
@@ -97,7 +94,7 @@ def watch(ctx: typer.Context, output: _OUTPUT = TextOrJson.TEXT) -> None:
     """
     from monitors.service import Service
 
-    settings, rules = _configured(ctx)
+    settings, rules = configured(ctx)
     done = Service.of(settings, rules).watch()
     _show(done, output, settings)
     raise typer.Exit(done.exit_code)
@@ -106,7 +103,7 @@ def watch(ctx: typer.Context, output: _OUTPUT = TextOrJson.TEXT) -> None:
 @app.command(epilog="Example: strikelake monitors rules")
 def rules(ctx: typer.Context, output: _ROWS = Format.TABLE) -> None:
     """List the rules as they are in force, with the user's changes."""
-    _, rule_set = _configured(ctx)
+    _, rule_set = configured(ctx)
     rows = [
         {
             "rule": one.name, "severity": one.severity.name, "metric": one.metric,
@@ -163,18 +160,6 @@ def schedule(
 
     settings = settings_of(ctx)
     typer.echo(text(job_of(settings, _duration(every)), scheduler, watch=watch), nl=False)
-
-
-def _configured(ctx: typer.Context) -> tuple[Settings, RuleSet]:
-    """Settings and rules of this call.
-
-    Raises:
-        SettingsError: One of them is not valid.
-    """
-    from monitors.rules import load_rules
-
-    settings = settings_of(ctx)
-    return settings, load_rules(settings.rules_file or settings.root / "rules.yaml")
 
 
 def _known(exchanges: list[str] | None, rule_set: RuleSet) -> tuple[str, ...]:

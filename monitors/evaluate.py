@@ -162,7 +162,8 @@ class _Judge:
             "value": derived.value, "threshold": rule.threshold, "metric": rule.metric,
             "first_error": probes[0].get("error", ""),
         }  # fmt: skip
-        return _Forgiving().vformat(rule.summary, (), values)
+        told = {name: "none" if value is None else value for name, value in values.items()}
+        return _Forgiving().vformat(rule.summary, (), told)
 
     def _is_due(self, rule: Rule, exchange: str) -> bool:
         if rule.phase is Phase.ALWAYS:

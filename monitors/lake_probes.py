@@ -194,7 +194,7 @@ def _samples(one: _Statement, moment: Moment, rows: list[dict[str, Any]], how: S
         names = METRICS[metric].labels
         for row in rows:
             value = row[metric]
-            facts = {name: _utc(fact) for name, fact in row.items() if name not in one.metrics}
+            facts = {name: _plain(fact) for name, fact in row.items() if name not in one.metrics}
             samples.append(
                 Sample(
                     metric,
@@ -211,7 +211,6 @@ def _samples(one: _Statement, moment: Moment, rows: list[dict[str, Any]], how: S
     return samples
 
 
-def _utc(fact: Any) -> Any:
-    if isinstance(fact, datetime):
-        return fact.astimezone(UTC).isoformat()
+def _plain(fact: Any) -> Any:
+    """A value as JSON has it; times as the lake's zone shows them."""
     return fact.isoformat() if isinstance(fact, date) else fact

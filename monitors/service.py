@@ -102,9 +102,9 @@ class Done:
             yield f"NOT TOLD {receiver}: {why}"
         outcomes = counts(self.check.judgements)
         yield (
-            f"{outcomes['ok']} fine, {len(self.standing.firing)} firing, {len(self.standing.pending)} pending, "
-            f"{outcomes['error']} not known, {outcomes['no_data']} without data, "
-            f"{outcomes['not_now']} not due; {self.check.seconds:.1f} s"
+            f"{outcomes['ok']} fine, {len(self.standing.firing)} firing, "
+            f"{len(self.standing.pending)} pending, {outcomes['error']} not known, "
+            f"{outcomes['no_data']} without data, {outcomes['not_now']} not due; {self.check.seconds:.1f} s"
         )
 
     def _aside(self, alert: Alert) -> str:

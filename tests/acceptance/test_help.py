@@ -15,7 +15,10 @@ README = Path(__file__).parents[2] / "README.md"
 COMMANDS = {
     "demo": [], "sql": [], "ingest": ["load", "sources", "status", "commit"],
     "dataset": ["create", "list", "show", "replay", "verify", "delete"],
-    "monitors": ["check", "run", "watch", "rules", "metrics", "runbook", "schedule"],
+    "monitors": [
+        "check", "run", "watch", "alerts", "silence", "ack", "test-receivers", "rules", "metrics", "runbook",
+        "schedule",
+    ],
     "lake": ["tables", "history", "doctor", "maintain", "drop-before"],
     "catalog": ["sync", "rebuild", "batches", "verify", "columns"],
 }  # fmt: skip

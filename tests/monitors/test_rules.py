@@ -108,7 +108,8 @@ WRONG = {
     "an unknown field": (new_rule(more="treshold: 3"), 10, "the field 'treshold' is not known"),
     "a missing field": (new_rule(less="severity"), 2, "'severity' is missing"),
     "an unknown metric": (
-        new_rule(less="metric", more="metric: feed_age"), 9, "'feed_age' is no metric; did you mean 'feed_age_s'"
+        new_rule(less="metric", more="metric: feed_age"), 9,
+        "'feed_age' is no metric; did you mean 'feed_age_s'",
     ),
     "a number that is text": (new_rule(less="threshold", more='threshold: "10"'), 9, "must be a number"),
     "a number that is none": (new_rule(less="threshold", more="threshold: .nan"), 9, "must be a number"),

@@ -1,4 +1,4 @@
-"""A small lake of one morning in which everything is well, for the monitors to look at and for tests to break.
+"""A small lake of one morning in which everything is well, for monitors to look at and tests to break.
 
 Rows are made by hand and committed with `lake.append`; three underlyings of two exchanges, two expiries each.
 """
