@@ -49,6 +49,7 @@ class Contract:
         sort_by: Columns that compaction sorts rows by: time order, which the newest chain, ranges of time
             and replay want. `benchmarks/layout.py` has the figures.
         widens: True if rows may bring new float64 columns.
+        area: `raw_stream` for what was captured, `derived` for what was worked out from it.
     """
 
     table: str
@@ -60,6 +61,7 @@ class Contract:
     sort_by: tuple[str, ...]
     widens: bool = False
     partition_by: tuple[str, ...] = field(default=("date", "exchange"))
+    area: str = "raw_stream"
 
     @property
     def schema(self) -> pa.Schema:
@@ -75,6 +77,7 @@ class Contract:
             partition_by=self.partition_by,
             statistics=self.statistics,
             dictionary=self.dictionary,
+            area=self.area,
             sort_by=self.sort_by,
         )
 
@@ -177,4 +180,45 @@ QUARANTINE = Contract(
     dictionary=("table", "reason", "source", "batch_id"),
 )
 
-CONTRACTS: dict[str, Contract] = {c.table: c for c in (OPTION_CHAIN, ML_FEATURES, QUARANTINE)}
+DRIFT_SCORES = Contract(
+    table="drift_scores",
+    about="What one method says of one feature in one window, against the training dataset.",
+    grain=("window_end", "exchange", "symbol", "feature", "method", "dataset"),
+    columns=(
+        Column("date", pa.date32(), "", "session date of the window's end, exchange-local", required=True),
+        Column("exchange", pa.string(), "", "NSE or BSE", required=True),
+        Column("window_start", TIME, "UTC", "from which moment on rows count", required=True),
+        Column("window_end", TIME, "UTC", "up to which moment", required=True),
+        Column("symbol", pa.string(), "", "underlying, or * for all together", required=True),
+        Column("feature", pa.string(), "", "name of the feature", required=True),
+        Column("method", pa.string(), "", "level, psi, step, missing ..., see the glossary", required=True),
+        Column("score", pa.float64(), "as its method says", "how far it is from the reference"),
+        Column("threshold", pa.float64(), "as the score", "beyond which the window is flagged"),
+        Column("p_value", pa.float64(), "fraction", "chance of such a score without drift", minimum=0),
+        Column("effective_n", pa.float64(), "rows", "independent rows the window is worth", minimum=0),
+        Column("drifted", pa.bool_(), "", "flagged; not yet a breach", required=True),
+        Column("verdict", pa.string(), "", "ok, drift, or why there is no score", required=True),
+        Column("row_count", pa.int64(), "rows", "rows of the window with a value", required=True, minimum=0),
+        Column("dataset", pa.string(), "", "training dataset that is the reference", required=True),
+        _BATCH_ID,
+    ),
+    sort_by=("window_end", "symbol", "feature", "method"),
+    statistics=("window_end", "feature"),
+    dictionary=(
+        "window_start",
+        "window_end",
+        "symbol",
+        "feature",
+        "method",
+        "verdict",
+        "dataset",
+        "batch_id",
+    ),
+    area="derived",
+)
+
+CAPTURED: dict[str, Contract] = {c.table: c for c in (OPTION_CHAIN, ML_FEATURES, QUARANTINE)}
+"""What ingest commits from its spools."""
+
+CONTRACTS: dict[str, Contract] = CAPTURED | {c.table: c for c in (DRIFT_SCORES,)}
+"""Every table there is a contract for."""

@@ -27,6 +27,7 @@ from catalog.calendar import SessionCalendar
 from monitors.drift_grid import (
     CELLS,
     SLOTS,
+    WINDOW_SLOTS,
     Grid,
     feature_columns,
     lay_out,
@@ -74,6 +75,11 @@ UNSEEN_SHARE = OUT_OF_RANGE_SHARE = 0.05
 
 STATISTICS = ("level", "psi", "step")
 SESSIONS = "level_of_sessions"
+EVIDENTLY = "evidently_"
+"""Prefix of the methods of Evidently's reports."""
+
+ALL_SYMBOLS = "*"
+"""Symbol of a score that is of all underlyings together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,7 @@ class DriftScore:
         verdict: `ok`, `drift`, or why there is no score: `too_few_rows`, `reference_too_short`,
             `reference_empty`; of `column`: `missing_column`, `new_column`, `new_values`; of `missing` also
             `all_missing`.
-        rows: Rows of the window that have a value.
+        row_count: Rows of the window that have a value.
         dataset: The reference.
     """
 
@@ -115,7 +121,7 @@ class DriftScore:
     effective_n: float | None
     drifted: bool
     verdict: str
-    rows: int
+    row_count: int
     dataset: str
 
 
@@ -232,9 +238,7 @@ class _Window:
                 continue
             values, infinite = grid.values[name][-1], grid.infinite[name][-1][cells]
             count = int(np.isfinite(values[cells]).sum())
-            yield from self._rules(
-                name, feature, values[cells], present[cells], grid.infinite[name][-1][cells]
-            )
+            yield from self._rules(name, feature, values[cells], present[cells], infinite)
             if feature.kind == "empty":
                 if count:
                     yield self._score(name, "column", 1.0, 0.0, count, drifted=True, verdict="new_values")
@@ -338,7 +342,8 @@ class _Window:
                 )  # fmt: skip
 
     def level_of_sessions(self, name: str, feature: FeatureProfile, values: Floats) -> DriftScore | None:
-        enough = np.isfinite(values).sum(axis=1) >= feature.rows[SLOTS - 1]
+        usual = feature.rows[SLOTS - 1] * SLOTS / WINDOW_SLOTS
+        enough = np.isfinite(values).sum(axis=1) >= usual / 2
         if not enough.any():
             return None
         means = mean_of(normal_scores(values[enough], feature))
@@ -373,7 +378,7 @@ class _Window:
             window_start=self.start, window_end=self.end, date=self.date, exchange=self.profile.exchange,
             symbol=self.symbol, feature=name, method=method, score=score, threshold=threshold,
             p_value=p_value, effective_n=effective_n, drifted=drifted,
-            verdict=verdict or ("drift" if drifted else "ok"), rows=rows, dataset=self.profile.dataset,
+            verdict=verdict or ("drift" if drifted else "ok"), row_count=rows, dataset=self.profile.dataset,
         )  # fmt: skip
 
 

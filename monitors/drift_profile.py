@@ -284,7 +284,7 @@ def _deciles(known: Floats) -> Floats:
     if not known.size:
         return np.empty(0)
     edges = np.unique(np.quantile(known, np.arange(1, BINS) / BINS))
-    return edges[edges < known.max()]
+    return np.asarray(edges[edges < known.max()], dtype=np.float64)
 
 
 def _missing(values: Floats, present: npt.NDArray[np.bool_]) -> Floats:

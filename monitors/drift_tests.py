@@ -99,7 +99,7 @@ def lag_one(rows: Floats) -> float:
     usable &= gap == step
     x, y = past[usable], rows[usable]
     slope = float((x * y).sum() / max(float((x * x).sum()), 1e-300))
-    return min(max(slope, 0.0) ** (1 / step), _MAX_PHI)
+    return min(float(max(slope, 0.0) ** (1 / step)), _MAX_PHI)
 
 
 def previous(rows: Floats) -> tuple[Floats, npt.NDArray[np.int64]]:
