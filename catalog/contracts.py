@@ -229,8 +229,47 @@ HEALTH_METRICS = Contract(
     area="derived",
 )
 
+DRIFT_SCORES = Contract(
+    table="drift_scores",
+    about="What one method says of one feature in one window, against the training dataset.",
+    grain=("window_end", "exchange", "symbol", "feature", "method", "dataset"),
+    columns=(
+        Column("date", pa.date32(), "", "session date of the window's end, exchange-local", required=True),
+        Column("exchange", pa.string(), "", "NSE or BSE", required=True),
+        Column("window_start", TIME, "UTC", "from which moment on rows count", required=True),
+        Column("window_end", TIME, "UTC", "up to which moment", required=True),
+        Column("symbol", pa.string(), "", "underlying, or * for all together", required=True),
+        Column("feature", pa.string(), "", "name of the feature", required=True),
+        Column("method", pa.string(), "", "level, psi, step, missing ..., see the glossary", required=True),
+        Column("score", pa.float64(), "as its method says", "how far it is from the reference"),
+        Column("threshold", pa.float64(), "as the score", "beyond which the window is flagged"),
+        Column("p_value", pa.float64(), "fraction", "chance of such a score without drift", minimum=0),
+        Column("effective_n", pa.float64(), "rows", "independent rows the window is worth", minimum=0),
+        Column("drifted", pa.bool_(), "", "flagged; not yet a breach", required=True),
+        Column("verdict", pa.string(), "", "ok, drift, or why there is no score", required=True),
+        Column("row_count", pa.int64(), "rows", "rows of the window with a value", required=True, minimum=0),
+        Column("dataset", pa.string(), "", "training dataset that is the reference", required=True),
+        _BATCH_ID,
+    ),
+    sort_by=("window_end", "symbol", "feature", "method"),
+    statistics=("window_end", "feature"),
+    dictionary=(
+        "window_start",
+        "window_end",
+        "symbol",
+        "feature",
+        "method",
+        "verdict",
+        "dataset",
+        "batch_id",
+    ),
+    area="derived",
+)
+
 CAPTURED: dict[str, Contract] = {c.table: c for c in (OPTION_CHAIN, ML_FEATURES, QUARANTINE)}
 """What ingest commits from its spools."""
 
-CONTRACTS: dict[str, Contract] = CAPTURED | {c.table: c for c in (ATTRIBUTION, HEALTH_METRICS)}
+CONTRACTS: dict[str, Contract] = CAPTURED | {
+    c.table: c for c in (ATTRIBUTION, HEALTH_METRICS, DRIFT_SCORES)
+}
 """Every table there is a contract for."""
