@@ -200,10 +200,11 @@ def file_record(rows: pa.Table, sha256: str) -> dict[str, Any]:
 
     Returns:
         `sha256` of its bytes; `content_digest` of its rows without `NOT_CONTENT`; `rows`;
-        `first_event_time` and `last_event_time`, of receipt where rows have no event time.
+        `first_event_time` and `last_event_time`, of receipt where rows have no event time; None where
+        they have neither.
     """
-    name = "event_time" if "event_time" in rows.column_names else "received_time"
-    bounds = pc.min_max(rows.column(name)).as_py()
+    name = next((one for one in ("event_time", "received_time") if one in rows.column_names), None)
+    bounds = pc.min_max(rows.column(name)).as_py() if name else {"min": None, "max": None}
     return {
         "sha256": sha256,
         # One thread: this may run inside the live app, which needs the other processors.

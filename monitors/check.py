@@ -15,6 +15,7 @@ from catalog.calendar import SessionCalendar
 from lake.errors import StrikelakeError
 from lake.session import Session
 from lake.settings import Settings
+from monitors.drift_probe import drift_probe
 from monitors.evaluate import Judgement, Outcome, counts, evaluate
 from monitors.evidence import Recorded
 from monitors.history import History
@@ -71,7 +72,7 @@ class Check:
 
 def all_probes() -> list[Probe]:
     """Every probe; of two that measure one metric, the first that has a value counts."""
-    return [*lake_probes(), *stream_probes(), phase2_probe()]
+    return [*lake_probes(), *stream_probes(), phase2_probe(), drift_probe()]
 
 
 def run_check(

@@ -162,7 +162,7 @@ _ALL = (
     Metric("portfolio_constraint_violations", "violations", "broken limits of the portfolio so far"),
     # Drift.
     Metric("drifted_features", "features", "features whose values drifted from the training set"),
-    Metric("attribution_drift_errors", "standard errors", "farthest move of a feature's mean contribution"),
+    Metric("attribution_drifted_features", "features", "features whose contributions to the model drifted"),
 )  # fmt: skip
 
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}

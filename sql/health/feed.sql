@@ -38,7 +38,8 @@ gaps AS (
 )
 
 SELECT
-    (epoch_us($now) - epoch_us(greatest(coalesce(max(event_time), $open), $open, $spooled))) / 1e6 AS feed_age_s,
+    (epoch_us($now) - epoch_us(greatest(coalesce(max(event_time), $open), $open, $spooled))) / 1e6
+    AS feed_age_s,
     coalesce(max(gap_s) FILTER (WHERE event_time > $since AND event_time > $open), 0.0) AS feed_gap_s,
     max(event_time) AS newest_event_time,
     max(received_time) AS newest_received_time,

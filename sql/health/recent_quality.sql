@@ -28,7 +28,8 @@ strikes AS (
 paired AS (
     SELECT
         100.0 * count(*) FILTER (WHERE calls = 0 OR puts = 0) / nullif(count(*), 0) AS one_sided_pct,
-        100.0 * sum(greatest(calls - 1, 0) + greatest(puts - 1, 0)) / nullif(sum(row_count), 0) AS duplicate_pct
+        100.0 * sum(greatest(calls - 1, 0) + greatest(puts - 1, 0)) / nullif(sum(row_count), 0)
+        AS duplicate_pct
     FROM strikes
 ),
 

@@ -10,7 +10,8 @@
 -- units: symbol_lag_s seconds; quiet_expiries is a count
 -- note: Asked of what the session or the one before it had. The lag is behind the newest chain of the
 --   exchange: when the whole feed stands still, no underlying is behind.
--- note: An expiry is quiet that had a chain this session, and whose newest is $quiet_s older than its symbol's.
+-- note: An expiry is quiet that had a chain this session, and whose newest is $quiet_s older than its
+--   symbol's.
 WITH expiries AS (
     SELECT
         symbol,

@@ -219,6 +219,11 @@ def well_but(made: HealthLake) -> None:
     """Nothing is wrong with the lake itself."""
 
 
+def drifted(made: HealthLake) -> None:
+    made.drift(first=at(10, 15), missing=0.6)
+    made.mirror()
+
+
 def old_summary(made: HealthLake) -> None:
     made.summary("NSE", now=NOW - timedelta(hours=1))
 
@@ -279,6 +284,7 @@ OTHERS = {
     "nearly all signals are SELL": Break(
         "sell_share_unusual NSE", summary(sell_signals=264, hold_signals=10, buy_signals=56)
     ),
+    "a feature is missing window after window": Break("feature_drift NSE", drifted),
     "paper trading loses fast": Break("losing_fast NSE", summary(total_pnl=-9_500)),
     "paper trading has lost much": Break(
         "losing NSE",
@@ -373,7 +379,8 @@ def test_what_is_broken_breaches_its_rule_alone(name: str, sick: HealthLake, loo
 
 def test_every_rule_is_broken_by_some_test(well: HealthLake, look: Look) -> None:
     check = look(well, keep=False)
-    assert {one.rule.name for one in check.judgements} == set(_BREAKING_RULES)
+    # What contributions need, a model and its explanations, is made in the tests of their drift.
+    assert {one.rule.name for one in check.judgements} == {*_BREAKING_RULES, "attribution_drift"}
 
 
 _BREAKING_RULES = [

@@ -218,7 +218,8 @@ def test_it_goes_on_when_a_check_fails(service: Service) -> None:
         (datetime(2025, 10, 21, 14, 0, tzinfo=INDIA), datetime(2025, 10, 21, 14, 5, tzinfo=INDIA)),
     ],
     ids=[
-        "open", "close", "early", "before the open", "before the summary", "night", "sunday", "muhurat", "in it",
+        "open", "close", "early", "before the open", "before the summary", "night", "sunday", "muhurat",
+        "in it",
     ],
 )  # fmt: skip
 def test_the_next_check_is_due_by_the_calendar(service: Service, now: datetime, expected: datetime) -> None:

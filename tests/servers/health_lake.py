@@ -23,6 +23,8 @@ from catalog.database import opened_database
 from lake.append import append
 from lake.settings import Settings
 from lake.spool import Entry, Spool
+from monitors.drift import DriftScore
+from monitors.drift_record import record
 
 INDIA = timezone(timedelta(hours=5, minutes=30))
 DAY = date(2026, 10, 26)
@@ -109,8 +111,34 @@ class HealthLake:
 
     @property
     def settings(self) -> Settings:
-        given = {"root": self.folder / "lake", "phase2_metrics_dir": self.folder / "metrics", **self.further}
+        given = {
+            "root": self.folder / "lake", "phase2_metrics_dir": self.folder / "metrics",
+            "models_dir": self.folder / "models", **self.further,
+        }  # fmt: skip
         return Settings(**given)
+
+    def model(self) -> None:
+        """A model of NSE in use, as far as monitors know one."""
+        folder = self.settings.models_dir / "NSE" / "m1"
+        folder.mkdir(parents=True)
+        document = {
+            "exchange": "NSE", "model_version": "m1", "created_at": (NOW - timedelta(days=3)).isoformat(),
+            "dataset": {"name": "autumn", "content_digest": "0" * 64}, "symbols": ["NIFTY"],
+            "features": [{"name": "vix"}],
+        }  # fmt: skip
+        (folder / "model.json").write_text(json.dumps(document), encoding="utf-8")
+
+    def drift(self, *, first: datetime, missing: float, windows: int = 3) -> None:
+        """Scores of the model's one feature, in half-hour windows from `first` on."""
+        for number in range(windows):
+            start = (first + number * timedelta(minutes=30)).astimezone(UTC)
+            score = DriftScore(
+                window_start=start, window_end=start + timedelta(minutes=30), date=DAY, exchange="NSE",
+                symbol="NIFTY", feature="vix", method="missing", score=missing, threshold=0.2, p_value=None,
+                effective_n=None, drifted=missing > 0.2, verdict="drift" if missing > 0.2 else "ok",
+                row_count=30, dataset="autumn",
+            )  # fmt: skip
+            record(self.settings.lake, [score])
 
     def commit(self, contract: Contract, rows: Sequence[Mapping[str, Any]], *, sequence: int = 1) -> None:
         """One commit of a table, the catalog not told."""
@@ -200,5 +228,7 @@ def build(folder: Path, *, change: Callable[[Rows], Rows] = lambda rows: rows) -
     made.commit(HEALTH_METRICS, history_rows(made, SessionCalendar.load()))
     for exchange in ("NSE", "BSE"):
         made.summary(exchange)
+    made.model()
+    made.drift(first=at(9, 15), missing=0.01, windows=2)
     made.mirror()
     return made
