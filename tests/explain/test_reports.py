@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,7 @@ from small_models import CLASSES, FEATURES, SETTINGS, small_booster, small_label
 from explain.regimes import learn
 from explain.report_documents import DOCUMENTS, json_schema
 from explain.reports import Reports, write_reports
-from lake.errors import NotEnoughDataError, ReportsInUseError, SchemaMismatchError
-from lake.process_lock import ProcessLock
+from lake.errors import NotEnoughDataError, SchemaMismatchError
 
 ROWS = 1_500
 MATRIX = small_matrix(ROWS)
@@ -183,11 +183,6 @@ def test_the_waterfall_is_of_the_most_confident_signal(booster: lgb.Booster, who
     assert found["keys"]["event_time"] == moment.isoformat()
 
 
-def test_without_labels_strata_are_by_predicted_class(booster: lgb.Booster, tmp_path: Path) -> None:
-    found = write(booster, tmp_path / "reports", labels=None)
-    assert found.summary["sample"]["strata"][0] == "predicted class"
-
-
 def test_a_binary_and_a_regression_model_have_one_output(tmp_path: Path) -> None:
     one = SETTINGS | {"num_class": 1}
     target = (LABELS == 0).astype(float)
@@ -213,15 +208,11 @@ def test_an_objective_of_the_teams_own_gives_no_probabilities(tmp_path: Path) ->
     assert found.summary["waterfall"]["prediction_is"] == "raw score"
 
 
-def test_without_regimes_there_is_no_plot_of_them(booster: lgb.Booster, tmp_path: Path) -> None:
-    found = write(booster, tmp_path / "reports", regimes=())
-    assert "regimes.png" not in found.files
-    assert found.top_features["by_regime"] == {}
-
-
 def test_a_model_that_never_splits_is_reported_too(tmp_path: Path) -> None:
     booster = lgb.train(SETTINGS | {"min_data_in_leaf": ROWS}, lgb.Dataset(MATRIX, LABELS), 2)
-    found = write(booster, tmp_path / "reports")
+    found = write(booster, tmp_path / "reports", labels=None)
+    # Without labels, strata are by what the model predicts.
+    assert found.summary["sample"]["strata"][0] == "predicted class"
     assert set(found.importance["gain"].values()) == {0.0}
     assert found.top_features["global"][0]["share"] == 0
 
@@ -246,10 +237,10 @@ def test_what_does_not_fit_is_refused_by_name(
 
 
 @pytest.fixture
-def earlier(booster: lgb.Booster, tmp_path: Path) -> tuple[Path, dict[str, bytes]]:
+def earlier(sampled: Reports, tmp_path: Path) -> tuple[Path, dict[str, bytes]]:
     """A folder with the reports of an earlier run, and what is in it."""
     folder = tmp_path / "NSE" / "reports"
-    write(booster, folder, sample_rows=100, regimes=())
+    shutil.copytree(sampled.folder, folder)
     return folder, content(folder)
 
 
@@ -271,80 +262,18 @@ def test_a_disk_that_fails_at_the_swap_leaves_the_earlier_reports(
     blocking = earlier[0].with_name(".reports.old")
     blocking.write_text("in the way", encoding="utf-8")
     with pytest.raises(OSError, match="reports"):
-        write(booster, earlier[0])
+        write(booster, earlier[0], sample_rows=100)
     assert content(earlier[0]) == earlier[1]
     blocking.unlink()
-    write(booster, earlier[0])
+    write(booster, earlier[0], sample_rows=100)
     assert content(earlier[0]) != earlier[1]
-
-
-def test_reports_that_another_process_writes_are_left_alone(
-    booster: lgb.Booster, earlier: tuple[Path, dict[str, bytes]]
-) -> None:
-    lock = ProcessLock(earlier[0].with_name(".reports.lock"), role="writer of reports")
-    with pytest.raises(ReportsInUseError, match="wait for it"):
-        write(booster, earlier[0])
-    lock.release()
-    assert content(earlier[0]) == earlier[1]
-
-
-def test_a_crash_between_the_two_renames_is_undone_by_the_next_run(
-    booster: lgb.Booster, earlier: tuple[Path, dict[str, bytes]]
-) -> None:
-    folder = earlier[0]
-    folder.rename(folder.with_name(".reports.old"))
-    (folder.parent / ".reports.0123.new").mkdir()
-    with pytest.raises(NotEnoughDataError):
-        write(booster, folder, rows=small_rows(MATRIX)[:0], labels=None)
-    assert content(folder) == earlier[1]
-    assert {path.name for path in folder.parent.iterdir()} == {"reports", ".reports.lock"}
-
-
-def test_a_crash_after_the_swap_is_finished_by_the_next_run(
-    booster: lgb.Booster, earlier: tuple[Path, dict[str, bytes]]
-) -> None:
-    folder = earlier[0]
-    old = folder.with_name(".reports.old")
-    folder.rename(old)
-    (old / "attribution_drift.json").write_text("{}", encoding="utf-8")
-    folder.mkdir()
-    write(booster, folder)
-    assert (folder / "attribution_drift.json").read_text(encoding="utf-8") == "{}"
-    assert not old.exists()
-
-
-def test_other_files_of_the_folder_stay_and_old_plots_go(
-    booster: lgb.Booster, earlier: tuple[Path, dict[str, bytes]]
-) -> None:
-    folder = earlier[0]
-    (folder / "attribution_drift.json").write_text("{}", encoding="utf-8")
-    (folder / "beeswarm_OTHER.png").write_bytes(b"of a model with other classes")
-    found = write(booster, folder)
-    assert set(content(folder)) == {*found.files, "attribution_drift.json"}
-
-
-def test_a_folder_that_is_none_of_reports_is_not_touched(booster: lgb.Booster, tmp_path: Path) -> None:
-    (tmp_path / "project").mkdir()
-    (tmp_path / "project" / "main.py").write_text("", encoding="utf-8")
-    with pytest.raises(OSError, match=r"it holds main\.py"):
-        write(booster, tmp_path / "project")
-    with pytest.raises(OSError, match="is a file"):
-        write(booster, tmp_path / "project" / "main.py")
-    with pytest.raises(OSError, match=r"main\.py"):
-        write(booster, tmp_path / "project" / "main.py" / "reports")
-    assert [path.name for path in (tmp_path / "project").iterdir()] == ["main.py"]
-
-
-def test_the_folder_one_is_in_is_not_replaced(
-    booster: lgb.Booster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(OSError, match="the folder you are in"):
-        write(booster, Path())
 
 
 def test_rows_of_two_exchanges_are_of_none(booster: lgb.Booster, tmp_path: Path) -> None:
     rows = small_rows(MATRIX)
     both = pa.array(["NSE", "BSE"] * (ROWS // 2))
     rows = rows.set_column(rows.column_names.index("exchange"), "exchange", both)
-    assert write(booster, tmp_path / "reports", rows=rows).importance["exchange"] is None
+    found = write(booster, tmp_path / "reports", rows=rows, regimes=())
+    assert found.importance["exchange"] is None
+    assert "regimes.png" not in found.files
+    assert found.top_features["by_regime"] == {}
