@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from explain.attribution import Outputs, outputs_of
 from explain.model_folder import INFO_FILE, load_booster, read_info
+from explain.model_text import is_whole
 from explain.regimes import Dimension
 from lake.errors import ModelNotFoundError, ModelNotReadableError, one_line
 
@@ -111,9 +112,12 @@ def _explainable(path: Path, booster: lgb.Booster, classes: Sequence[str]) -> Ex
 def _from_text(path: Path, content: bytes) -> lgb.Booster:
     import lightgbm as lgb
 
+    # Windows tools may have changed the ends of lines, and LightGBM counts bytes.
+    text = content.replace(b"\r\n", b"\n")
+    if not is_whole(text):
+        raise ModelNotReadableError(f"{path} cannot be read as a LightGBM model: it was cut off or changed")
     try:
-        # Windows tools may have changed the ends of lines, which LightGBM counts in bytes.
-        return lgb.Booster(model_str=content.decode().replace("\r\n", "\n"))
+        return lgb.Booster(model_str=text.decode())
     except (lgb.basic.LightGBMError, UnicodeDecodeError) as error:
         raise ModelNotReadableError(
             f"{path} cannot be read as a LightGBM model: {one_line(error)}"
