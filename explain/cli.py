@@ -60,6 +60,9 @@ def report(
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Unpickle: this runs any code that the file holds.")
     ] = False,
+    interactions: Annotated[
+        bool, typer.Option("--interactions", help="Also the pairs of features that act together (slow).")
+    ] = False,
     sample_rows: Annotated[int, typer.Option(min=100, help="Rows to compute contributions of.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Of the sample.")] = 7,
     output: _OUTPUT = TextOrJson.TEXT,
@@ -80,6 +83,7 @@ def report(
             loaded.booster, read.table, loaded.features, loaded.outputs.classes, read.regimes,
             to or _beside(model), labels=read.labels, model_version=loaded.model_version,
             dataset=read.dataset, seed=seed, sample_rows=sample_rows, progress=advance,
+            interactions=interactions,
         )  # fmt: skip
     if output is TextOrJson.JSON:
         told = {

@@ -180,8 +180,9 @@ def _waterfall(folder: Path, found: Attribution, one: Document, caption: str) ->
         axes.barh(places, sizes, left=ends - sizes, height=0.7, color=colors)
         axes.vlines(ends[1:], places[1:] - 1.35, places[1:] + 0.35, color="#999999", lw=0.6, ls="--")
         for row, (size, end) in enumerate(zip(sizes, ends, strict=True)):
+            told = f"{size:+.3g}" if size else "0"
             axes.annotate(
-                f"{size:+.3g}", (end, row), (4 if size >= 0 else -4, 0), textcoords="offset points",
+                told, (end, row), (4 if size >= 0 else -4, 0), textcoords="offset points",
                 ha="left" if size >= 0 else "right", va="center", fontsize=9, color=colors[row],
             )  # fmt: skip
         axes.axvline(one["expected"], color="#555555", lw=0.8, ls=":", zorder=0)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 DOCUMENTS = ("feature_importance", "shap_summary", "shap_top_features")
+INTERACTIONS = "shap_interactions"
+"""The document that is written on request alone."""
+
 VERSION = 1
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 TOP = 10
@@ -65,7 +68,7 @@ class Subject:
 
 
 def json_schema(document: str) -> Document:
-    """The JSON Schema of one of `DOCUMENTS`."""
+    """The JSON Schema of one of `DOCUMENTS`, or of `INTERACTIONS`."""
     file = resources.files("explain") / "schemas" / f"{document}.schema.json"
     schema: Document = json.loads(file.read_text(encoding="utf-8"))
     return schema

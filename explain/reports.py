@@ -12,11 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from explain.attribution import Attribution, Codes, attribute, outputs_of
+from explain.interactions import interactions_body
 from explain.plots import draw_plots
 from explain.regimes import Dimension
 from explain.replaced_folder import replaced_folder
 from explain.report_documents import (
     DOCUMENTS,
+    INTERACTIONS,
     Document,
     Subject,
     importance_document,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 PATTERNS = (
     *(f"{name}.json" for name in DOCUMENTS),
+    f"{INTERACTIONS}.json",
     "importance.png",
     "beeswarm_*.png",
     "regimes.png",
@@ -73,6 +76,7 @@ def write_reports(
     sample_rows: int = 2000,
     progress: Callable[[int], None] | None = None,
     created_at: datetime | None = None,
+    interactions: bool = False,
 ) -> Reports:
     """Write a model's reports, all of them or none: a run that fails leaves the earlier ones as they were.
 
@@ -96,6 +100,7 @@ def write_reports(
         sample_rows: Rows whose contributions are computed, at most.
         progress: Called with the number of rows of the sample just done, `min(rows, sample_rows)` in all.
         created_at: When, with zone; now by default.
+        interactions: Write `shap_interactions.json` too; see `explain.interactions`.
 
     Raises:
         NotEnoughDataError: There is no row.
@@ -122,6 +127,8 @@ def write_reports(
             "shap_summary": summary_document(found, subject, waterfall_document(found, rows)),
             "shap_top_features": top_features_document(found, regimes, subject),
         }
+        if interactions:
+            documents[INTERACTIONS] = subject.head(INTERACTIONS) | interactions_body(booster, found)
         return _write(draft, folder, found, documents, subject)
 
 
@@ -132,7 +139,7 @@ def _write(
     for name, document in documents.items():
         (draft / f"{name}.json").write_text(to_text(document), encoding="utf-8", newline="\n")
     files += draw_plots(draft, found, documents, subject)
-    return Reports(folder, tuple(files), *documents.values())
+    return Reports(folder, tuple(files), *(documents[name] for name in DOCUMENTS))
 
 
 def _exchange(rows: pa.Table) -> str | None:
