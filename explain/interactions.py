@@ -30,8 +30,9 @@ def interaction_values(booster: lgb.Booster, matrix: Floats, contributions: Floa
     """SHAP interaction values, of every output by itself.
 
     Lundberg et al. (2020), path-dependent. `shap` (0.51) gives of a multiclass LightGBM model the sum over
-    the classes, so each class's trees go to it as a model of their own. Its own code is wrong where
-    a category is missing or unknown; therefore the rows of the result must sum to LightGBM's contributions.
+    the classes, so each class's trees go to it as a model of their own. Its own code takes the
+    wrong branch where a feature is missing that never was in training (LightGBM takes it for 0); therefore
+    the rows of the result must sum to LightGBM's contributions.
 
     Args:
         booster: The model.
@@ -54,7 +55,9 @@ def interaction_values(booster: lgb.Booster, matrix: Floats, contributions: Floa
     if not error <= _AGREEMENT * (1 + np.abs(contributions).max(initial=0.0)):
         raise ModelNotReadableError(
             f"shap's interactions of this model do not add up to its contributions "
-            f"(they differ by {error:.3g}; shap is wrong on categories that are missing or unknown): make the reports without interactions"
+            f"(they differ by {error:.3g}; "
+            "shap goes wrong where a feature is missing that never was in training): "
+            "leave out the interactions"
         )
     return found
 

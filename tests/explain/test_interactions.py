@@ -45,7 +45,7 @@ def test_the_pair_that_acts_together_comes_first(tmp_path: Path) -> None:
 
 
 def test_where_shap_is_wrong_nothing_is_said(tmp_path: Path) -> None:
-    """Of a category that is missing or unknown shap follows the wrong branch; of the others it is right."""
+    """Where a feature is missing that never was in training, shap takes the wrong branch; not elsewhere."""
     codes = MATRIX.copy()
     codes[:, 3] = np.arange(len(codes)) % 6
     target = np.isin(codes[:, 3], [1, 4]) * (1 + codes[:, 0])
@@ -56,7 +56,7 @@ def test_where_shap_is_wrong_nothing_is_said(tmp_path: Path) -> None:
     known = interaction_values(booster, codes[:12], contributions(booster, codes[:12])[:, :, :-1])
     expected = shapley_interactions(booster.dump_model(), codes[:12])
     np.testing.assert_allclose(known, expected, rtol=0, atol=1e-9)
-    codes[::3, 3] = np.nan
+    codes[::3, 0] = np.nan
     with pytest.raises(ModelNotReadableError, match="do not add up"):
         write_reports(booster, small_rows(codes), FEATURES, (), (), tmp_path / "reports", interactions=True)
     assert not (tmp_path / "reports").exists()
