@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from explain.contributions import contributions
 from explain.external_model import load_model
 from explain.frame import feature_matrix
 from explain.model_data import read_model_rows
+from explain.model_folder import INFO_FILE, MODEL_FILE, FeatureInfo, ModelInfo
+from explain.regimes import Dimension
 from lake.cli import app
 from lake.errors import (
     MalformedInputError,
@@ -352,6 +356,36 @@ def test_categories_of_pandas_become_the_codes_of_training(tmp_path: Path, how: 
     found = loaded.booster.predict(feature_matrix(rows.table, loaded.features))
     np.testing.assert_array_equal(found, model.predict_proba(as_trained)[:, 1])
     assert loaded.outputs.classes == (("False", "True") if how == "pickle" else ("0", "1"))
+
+
+@pytest.fixture
+def own_model(booster: lgb.Booster, tmp_path: Path) -> Path:
+    """A model folder as training makes it, in `models/NSE`."""
+    text = booster.model_to_string().encode()
+    digest = hashlib.sha256(text).hexdigest()
+    folder = tmp_path / "models" / "NSE" / f"20260724-{digest[:12]}"
+    folder.mkdir(parents=True)
+    (folder / MODEL_FILE).write_bytes(text)
+    info = ModelInfo(
+        model_version=folder.name, model_sha256=digest, exchange="NSE", symbols=("NIFTY",),
+        created_at=datetime(2026, 7, 24, tzinfo=UTC), dataset={"name": "week30"}, classes=CLASSES,
+        features=tuple(FeatureInfo(name, None, None, (), 0.0, 0.0) for name in FEATURES),
+        regimes=(Dimension("vix", "vix", (14.0,), ("calm", "wild")),), top_features={}, label={},
+        parameters={}, folds=(), software={},
+    )  # fmt: skip
+    (folder / INFO_FILE).write_text(info.to_json(), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("named", [".", "model.txt"])
+def test_a_model_of_ours_brings_its_classes_and_regimes(own_model: Path, data: Path, named: str) -> None:
+    done = run("--model", own_model / named, "--data", data, "--sample-rows", 100)
+    assert done.exit_code == 0, done.output
+    top = json.loads((own_model.parent / "reports" / "shap_top_features.json").read_text(encoding="utf-8"))
+    assert top["model_version"] == own_model.name
+    assert top["exchange"] == "NSE"
+    assert tuple(top["outputs"]) == CLASSES
+    assert set(top["by_regime"]) == {"vix=calm", "vix=wild", "vix=unknown"}
 
 
 def run(*arguments: object) -> Any:
