@@ -61,8 +61,8 @@ def _head(info: ModelInfo) -> str:
         f"{_minutes(label)} ahead, which decides what is kept apart in testing; nothing here can check it."
         if dataset["query"]
         else f"BUY: in {_minutes(label)} the underlying's log return is above {threshold:g} x the move that "
-        "its realised volatility leads one to expect over that time; SELL: below minus that; HOLD: in between. "
-        "Rows whose horizon crosses the end of a session have no label."
+        "its realised volatility leads one to expect over that time; SELL: below minus that; HOLD: in "
+        "between. Rows whose horizon crosses the end of a session have no label."
     )
     return f"""# {info.exchange} {info.model_version}
 

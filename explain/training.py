@@ -241,8 +241,10 @@ def _measure_all(
     time share most of their label's window, so that single rows prove nothing.
     """
 
-    def pooled(name: str, rows: str = "test_rows") -> float:
-        return float(np.average([fold[name] for fold in folds], weights=[fold[rows] for fold in folds]))
+    def pooled(name: str) -> float:
+        return float(
+            np.average([fold[name] for fold in folds], weights=[fold["test_rows"] for fold in folds])
+        )
 
     gains = np.array([fold["frequency_logloss"] - fold["logloss"] for fold in folds])
     error = float(gains.std(ddof=1) / math.sqrt(len(gains)))
@@ -260,7 +262,7 @@ def _measure_all(
         "accuracy": pooled("accuracy"),
         "baseline_logloss": baseline,
         "majority_accuracy": pooled("majority_accuracy"),
-        "last_label_accuracy": pooled("last_label_accuracy", "last_label_rows"),
+        "last_label_accuracy": _last_label_accuracy(folds),
         "momentum_accuracy": pooled("momentum_accuracy") if "trend" in frame.features else None,
         "any_depth_logloss": any_depth,
         "depth_cost_logloss": logloss - any_depth,
@@ -268,6 +270,12 @@ def _measure_all(
         "gain_standard_error": error,
         "beats_baseline": bool(gains.mean() > error and logloss < baseline),
     }
+
+
+def _last_label_accuracy(folds: Sequence[dict[str, Any]]) -> float | None:
+    rows = sum(fold["last_label_rows"] for fold in folds)
+    right = sum(fold["last_label_accuracy"] * fold["last_label_rows"] for fold in folds)
+    return right / rows if rows else None
 
 
 def _accuracy(truth: Classes, said: Classes) -> float:
