@@ -74,7 +74,7 @@ def train(
     from catalog.exchanges import canonical_symbol
     from catalog.model_runs import record_model
     from explain.boosting import BoostingTerms
-    from explain.dataset_frame import frame_of
+    from explain.dataset_frame import frame_of, rows_to_read
     from explain.frame import LabelTerms
     from explain.training import TrainingTerms
     from explain.training_run import run_training, steps
@@ -86,7 +86,7 @@ def train(
     terms = TrainingTerms(folds=folds, boosting=BoostingTerms(seed=seed, rounds=rounds))
     names = [canonical_symbol(symbol) for symbol in symbols or ()]
     commands = _rebuild(settings, dataset, known, names, labels, terms)
-    with progress_bar("rows", total=sum(part.row_count for part in chosen.tables)) as advance:
+    with progress_bar("rows", total=rows_to_read(chosen, known)) as advance:
         frame = frame_of(settings.lake, chosen, known, labels, symbols=names, progress=advance)
     with progress_bar("steps", total=steps(terms)) as advance:
         run = run_training(

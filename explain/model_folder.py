@@ -56,7 +56,8 @@ class ModelInfo:
         exchange: `NSE` or `BSE`.
         symbols: Underlyings it was trained on.
         created_at: When, with zone.
-        dataset: Name, content_digest, row_count, versions, first and last date.
+        dataset: Name, content_digest, row_count, versions, first_date and last_date of the rows trained on,
+            query (whether it has one), frame_digest (of features and labels made of it).
         classes: In the order of the model's outputs.
         features: In the order of the model's inputs.
         regimes: Cut points.

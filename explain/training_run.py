@@ -28,6 +28,7 @@ from explain.model_folder import (
 )
 from explain.regimes import learn
 from explain.training import Trained, TrainingTerms, train
+from lake.digest import content_digest
 
 SOFTWARE = ("strikelake", "lightgbm", "scikit-learn", "numpy", "duckdb")
 """Packages that a model's bytes depend on."""
@@ -129,6 +130,7 @@ def describe(
             "first_date": first,
             "last_date": last,
             "query": dataset.query is not None,
+            "frame_digest": content_digest(frame.rows),
         },
         classes=CLASSES,
         features=tuple(_feature_infos(frame.features, matrix, found)),

@@ -28,6 +28,7 @@ from explain.model_folder import (
 )
 from explain.training import TrainingTerms
 from explain.training_run import TrainingRun, run_training, steps
+from lake.digest import content_digest
 from lake.errors import ModelNotFoundError, ModelNotReadableError
 
 TERMS = TrainingTerms(folds=3, boosting=BoostingTerms(rounds=30))
@@ -83,6 +84,7 @@ def test_what_was_written_is_read_again(planted: TrainingFrame, made: TrainingRu
     assert info.dataset == {
         "name": "july", "content_digest": DATASET.content_digest, "row_count": 123_456, "versions": {},
         "first_date": "2026-01-05", "last_date": "2026-01-12", "query": False,
+        "frame_digest": content_digest(planted.rows),
     }  # fmt: skip
     assert info.label == {"horizon_s": 900.0, "threshold": 0.5}
     assert info.parameters["seed"] == 7
