@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,8 @@ _SHOWN_BY_REGIME = 8
 _BEESWARMS = 5
 _DPI = 120
 _NAME_WIDTH = 32
+_STEPS = 12
+_UP, _DOWN = "#d6274b", "#1f6fc4"
 _RAW = "contribution to the raw score"
 
 
@@ -58,58 +60,35 @@ def draw_plots(
 @contextmanager
 def _drawing() -> Iterator[None]:
     """Matplotlib's defaults and a fixed random state within; outside, both as the caller had them."""
-    import matplotlib as mpl
     import matplotlib.style
-    from matplotlib import pyplot as plt
 
-    interactive = mpl.is_interactive()
-    random = np.random.get_state()  # noqa: NPY002 - shap scatters the dots of a beeswarm with this one
+    random = np.random.get_state()
     try:
         with matplotlib.style.context("default"), warnings.catch_warnings():
             # A feature that no row has is drawn in grey; shap still asks for the range of its values.
             warnings.filterwarnings("ignore", "All-NaN slice encountered", RuntimeWarning)
-            np.random.seed(0)  # noqa: NPY002 - likewise
+            np.random.seed(0)  # shap scatters the dots of a beeswarm by this global state
             yield
     finally:
-        np.random.set_state(random)  # noqa: NPY002 - likewise
-        if interactive:
-            plt.ion()  # shap.plots.waterfall turns it off
+        np.random.set_state(random)
 
 
 @contextmanager
-def _figure(
-    file: Path,
-    width: float,
-    height: float,
-    *,
-    rows: int = 1,
-    layout: Literal["constrained", "none"] = "constrained",
-) -> Iterator[tuple[Figure, Any]]:
-    """A figure of its own, the current one for pyplot while it is drawn; then saved and forgotten.
-
-    shap draws on pyplot's current figure. Making that with `pyplot.figure` would choose a backend, and open
-    a window or fail without a display, so the figure gets a manager of the Agg canvas.
-    """
-    from matplotlib import _pylab_helpers
+def _figure(file: Path, width: float, height: float, *, rows: int = 1) -> Iterator[tuple[Figure, Any]]:
+    """A figure with its axes, saved at the end; pyplot, its backends and its windows have no part in it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout=layout)
-    before = _pylab_helpers.Gcf.get_all_fig_managers()
-    number = 1 + max((int(manager.num) for manager in before), default=0)
-    manager = FigureCanvasAgg.new_manager(figure, number)
-    _pylab_helpers.Gcf.set_active(manager)
-    try:
-        yield figure, figure.subplots(rows)
-        # Cropped to what is drawn, so that a long name is never cut; the date of a PNG would differ each run.
-        figure.savefig(file, dpi=_DPI, bbox_inches="tight", pad_inches=0.2, metadata={"Software": None})
-    finally:
-        _pylab_helpers.Gcf.destroy(manager)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    yield figure, figure.subplots(rows)
+    # Cropped to what is drawn, so that a long name is never cut.
+    figure.savefig(file, dpi=_DPI, bbox_inches="tight", pad_inches=0.2, metadata={"Software": None})
 
 
 def _importance(folder: Path, importance: Document, caption: str) -> str:
     names = list(importance["gain"])[:SHOWN]
-    with _figure(folder / "importance.png", 9, 1.8 + 0.34 * len(names)) as (_, axes):
+    with _figure(folder / "importance.png", 9, 1.8 + 0.34 * len(names)) as (figure, axes):
         places = np.arange(len(names))
         for offset, kind, told, color in (
             (-0.2, "gain", "gain (how much splits on it lowered the loss)", "#1f77b4"),
@@ -117,11 +96,11 @@ def _importance(folder: Path, importance: Document, caption: str) -> str:
         ):
             shares = [importance[kind][name] for name in names]
             axes.barh(places + offset, shares, height=0.38, color=color, label=told)
-        _name_rows(axes, names)
+        _name_rows(axes, _labels(names))
         _as_percent(axes)
         axes.set_xlabel("share of all features")
         axes.legend(loc="lower right", frameon=False)
-        _title(axes, f"Feature importance{_top_of(len(names), len(importance['gain']))}", caption)
+        _title(figure, f"Feature importance{_top_of(len(names), len(importance['gain']))}", caption)
     return "importance.png"
 
 
@@ -136,7 +115,7 @@ def _beeswarms(folder: Path, found: Attribution, caption: str) -> list[str]:
         explanation = shap.Explanation(
             values=found.values[:, k], data=found.matrix, feature_names=_labels(found.features)
         )
-        with _figure(folder / names[k], 9, 2.2 + 0.4 * shown) as (_, axes):
+        with _figure(folder / names[k], 9, 2.2 + 0.4 * shown) as (figure, axes):
             shap.plots.beeswarm(
                 explanation, max_display=shown, order=np.argsort(-magnitudes[k], kind="stable"),
                 ax=axes, show=False, plot_size=None, s=10,
@@ -144,7 +123,7 @@ def _beeswarms(folder: Path, found: Attribution, caption: str) -> list[str]:
             axes.tick_params(axis="y", labelsize=10)
             axes.tick_params(axis="x", labelsize=9)
             axes.set_xlabel(f"{_RAW} of {_label(found.outputs.names[k])}; a dot a row", fontsize=10)
-            _title(axes, f"What moves {_label(found.outputs.names[k])}", caption)
+            _title(figure, f"What moves {_label(found.outputs.names[k])}", caption)
     return [names[k] for k in largest]
 
 
@@ -158,7 +137,7 @@ def _regimes(folder: Path, top: Document, caption: str) -> list[str]:
         return []
     shown = {name: _largest(ranked) for name, ranked in panels.items()}
     height = 1.2 + sum(0.9 + 0.5 * len(names) for names in shown.values())
-    with _figure(folder / "regimes.png", 9, height, rows=len(panels)) as (_, all_axes):
+    with _figure(folder / "regimes.png", 9, height, rows=len(panels)) as (figure, all_axes):
         for axes, (dimension, ranked) in zip(np.atleast_1d(all_axes), panels.items(), strict=True):
             names = shown[dimension]
             width = 0.8 / len(ranked)
@@ -168,7 +147,7 @@ def _regimes(folder: Path, top: Document, caption: str) -> list[str]:
                 values = [shares.get(name, 0.0) for name in names]
                 label = f"{regime} ({one['rows_sampled']:,} rows)"
                 axes.barh(places, values, height=width * 0.92, label=label)
-            _name_rows(axes, names)
+            _name_rows(axes, _labels(names))
             _as_percent(axes)
             # Beside the axes, so that it never hides a bar.
             axes.legend(title=dimension, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
@@ -176,26 +155,46 @@ def _regimes(folder: Path, top: Document, caption: str) -> list[str]:
         last[-1].set_xlabel(
             f"share of the mean absolute contribution; below a regime's top {_top(top)}: no bar"
         )
-        _title(last[0], "What the model looks at, by regime", caption)
+        _title(figure, "What the model looks at, by regime", caption)
     return ["regimes.png"]
 
 
 def _waterfall(folder: Path, found: Attribution, one: Document, caption: str) -> str:
-    import shap
+    """From the expected value at the bottom to the row's raw score at the top, largest step last.
 
+    Not shap's own: that one (0.51) draws the arrow of a small contribution against its sign.
+    """
     place = int(np.flatnonzero(found.sample.indices == one["row"])[0])
-    output = found.outputs.names.index(one["output"])
-    explanation = shap.Explanation(
-        values=found.values[place, output],
-        base_values=found.expected[output],
-        data=found.matrix[place],
-        feature_names=_labels(found.features),
-    )
-    # shap fits the numbers to the arrows as it draws: the layout may not move afterwards.
-    with _figure(folder / "waterfall.png", 8, 7, layout="none") as (figure, _):
-        shap.plots.waterfall(explanation, max_display=12, show=False)
-        figure.axes[0].tick_params(labelsize=10)
-        _title(figure.axes[0], _told(one), caption, pad=38)
+    values = dict(zip(found.features, found.matrix[place], strict=True))
+    steps = list(one["contributions"].items())
+    shown, rest = steps[:_STEPS], [step for _, step in steps[_STEPS:]]
+    names = [f"{_label(name)} = {_number(values[name])}" for name, _ in shown]
+    sizes = np.array([step for _, step in shown])
+    if rest:
+        names.append(f"{len(rest)} other features")
+        sizes = np.append(sizes, sum(rest))
+    ends = one["expected"] + np.cumsum(sizes[::-1])[::-1]
+    with _figure(folder / "waterfall.png", 9, 2.4 + 0.4 * len(names)) as (figure, axes):
+        places = np.arange(len(names))
+        colors = np.where(sizes >= 0, _UP, _DOWN)
+        axes.barh(places, sizes, left=ends - sizes, height=0.7, color=colors)
+        axes.vlines(ends[1:], places[1:] - 1.35, places[1:] + 0.35, color="#999999", lw=0.6, ls="--")
+        for row, (size, end) in enumerate(zip(sizes, ends, strict=True)):
+            axes.annotate(
+                f"{size:+.3g}", (end, row), (4 if size >= 0 else -4, 0), textcoords="offset points",
+                ha="left" if size >= 0 else "right", va="center", fontsize=9, color=colors[row],
+            )  # fmt: skip
+        axes.axvline(one["expected"], color="#555555", lw=0.8, ls=":", zorder=0)
+        axes.axvline(one["raw_score"], color="#555555", lw=0.8, zorder=0)
+        low, high = min(*ends, *(ends - sizes)), max(*ends, *(ends - sizes))
+        room = 0.16 * ((high - low) or 1.0)  # for the numbers beside the bars
+        axes.set_xlim(low - room, high + room)
+        _name_rows(axes, names)
+        score = "raw score" + (f" of {_label(one['output'])}" if one["predicted"] else "")
+        axes.set_xlabel(
+            f"{score}: expected {one['expected']:.4g} (dotted), of this row {one['raw_score']:.4g} (line)"
+        )
+        _title(figure, _told(one), caption)
     return "waterfall.png"
 
 
@@ -209,8 +208,7 @@ def _told(one: Document) -> str:
     predicted = (
         f"{_label(one['predicted'])} with {kind} {number}" if one["predicted"] else f"predicted {number}"
     )
-    told = f"{row}\n{predicted}: {one['chosen_as']}\n{_RAW}"
-    return told + (f" of {_label(one['output'])}" if one["predicted"] else "")
+    return f"{row}\n{predicted}: {one['chosen_as']}"
 
 
 def _caption(subject: Subject, size: str) -> str:
@@ -223,18 +221,15 @@ def _caption(subject: Subject, size: str) -> str:
     return textwrap.fill(_escaped(" · ".join(part for part in parts if part)), 95)
 
 
-def _title(axes: Axes, title: str, caption: str, *, pad: float = 8) -> None:
-    axes.set_title(caption, fontsize=9, color="#555555", loc="left", pad=pad)
-    lines = caption.count("\n") + 1
-    axes.annotate(
-        title, (0, 1), (0, pad + 11 * lines + 6), xycoords="axes fraction", textcoords="offset points",
-        fontsize=12, fontweight="bold", va="bottom",
-    )  # fmt: skip
+def _title(figure: Figure, title: str, caption: str) -> None:
+    """What is shown above, of which model and data below; their width takes no room from the axes."""
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    figure.supxlabel(caption, x=0.01, ha="left", fontsize=9, color="#555555")
 
 
-def _name_rows(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), _labels(names))
-    axes.set_ylim(len(names) - 0.45, -0.55)
+def _name_rows(axes: Axes, labels: Sequence[str]) -> None:
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.45, -0.55)
     axes.grid(axis="x", color="#e5e5e5")
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -289,6 +284,10 @@ def _labels(names: Sequence[str]) -> list[str]:
 def _label(name: str) -> str:
     """A name short enough for an axis, and free of matplotlib's mathematics."""
     return _escaped(name if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH - 2]}..")
+
+
+def _number(value: float) -> str:
+    return "missing" if np.isnan(value) else f"{value:.4g}"
 
 
 def _escaped(text: str) -> str:
