@@ -159,7 +159,7 @@ def _is_there(folder: Path, text: bytes) -> bool:
     return True
 
 
-def list_models(models: Path, exchange: str) -> list[Path]:
+def model_folders(models: Path, exchange: str) -> list[Path]:
     """Folders of the models of an exchange, by name."""
     found = (path.parent for path in (models / exchange).glob(f"*/{INFO_FILE}"))
     return sorted(folder for folder in found if not folder.name.startswith("."))
@@ -172,7 +172,7 @@ def find_model(models: Path, exchange: str, version: str | None = None) -> Path:
         ModelNotFoundError: There is none.
         ModelNotReadableError: A `model.json` is not what it should be.
     """
-    found = list_models(models, exchange)
+    found = model_folders(models, exchange)
     if version is not None:
         chosen = [path for path in found if path.name == version]
     else:

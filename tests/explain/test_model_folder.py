@@ -21,8 +21,8 @@ from explain.model_card import model_card
 from explain.model_folder import (
     QUANTILES,
     find_model,
-    list_models,
     load_booster,
+    model_folders,
     read_info,
     write_model,
 )
@@ -137,7 +137,7 @@ def test_the_same_model_twice_is_there_already(planted: TrainingFrame, made: Tra
     assert again.was_there
     assert again.folder == made.folder
     assert {p: p.read_bytes() for p in made.folder.iterdir()} == before
-    assert list_models(models, "NSE") == [made.folder]
+    assert model_folders(models, "NSE") == [made.folder]
 
 
 class Stop:
@@ -157,7 +157,7 @@ def test_an_interrupt_at_any_step_leaves_nothing(
     planted: TrainingFrame, tmp_path: Path, share: float
 ) -> None:
     """The last is within the rows explained, after the final model is trained."""
-    assert TERMS.all_rounds < steps(TERMS)
+    assert TERMS.all_rounds < steps(planted, TERMS)
     with pytest.raises(KeyboardInterrupt):
         run(planted, tmp_path / "models", progress=Stop(int(share * TERMS.all_rounds)))
     assert not (tmp_path / "models").exists()
@@ -175,7 +175,7 @@ def test_a_draft_that_a_crash_left_is_no_model(made: TrainingRun, tmp_path: Path
     text = (made.folder / "model.txt").read_bytes()
     folder, _ = write_model(tmp_path, made.info, text, "card")
     folder.rename(folder.with_name(f".{folder.name}.0123.tmp"))
-    assert list_models(tmp_path, "NSE") == []
+    assert model_folders(tmp_path, "NSE") == []
     with pytest.raises(ModelNotFoundError, match="no model of NSE"):
         find_model(tmp_path, "NSE")
 

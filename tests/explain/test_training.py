@@ -208,7 +208,7 @@ def test_a_rare_class_few_sessions_and_an_empty_feature_are_warned_of(planted: T
     terms = TrainingTerms(folds=6, boosting=BoostingTerms(rounds=5))
     told = train(TrainingFrame(empty, FEATURES, one.terms), terms).warnings
     assert any("of the rows are BUY; classes are not weighted" in warning for warning in told)
-    assert any("6 sessions in 6 folds" in warning for warning in told)
+    assert any("Sessions: 6, folds: 6." in warning for warning in told)
     assert any("Without any value in the dataset: noise_1." in warning for warning in told)
 
 
