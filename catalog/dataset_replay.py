@@ -119,22 +119,19 @@ def open_proven_session(
     if faults := _inconsistencies(dataset, batches):
         raise DamagedTableError(f"dataset {dataset.name}: {'; '.join(faults)}")
     selections = dataset.selections(batches)
+    tables = {name: (read_snapshot(lake.path(name)), one) for name, one in selections.items()}
     # On disk and not in memory: a dataset may be larger than the machine.
-    with (
-        tempfile.TemporaryDirectory(prefix="strikelake-", ignore_cleanup_errors=True) as folder,
-        Session(lake, only=selections) as session,
-    ):
-        work_repeatably(session.connection)
-        file = Path(folder) / f"{_PROVEN}.duckdb"
-        session.connection.execute(f"ATTACH {literal(str(file))} AS {_PROVEN}")
-        session.connection.execute(f"USE {_PROVEN}")
-        tables = {name: (session.snapshots[name], one) for name, one in selections.items()}
-        copy_tables(session.connection, tables, progress)
-        session.connection.execute("USE memory")
-        for name in tables:
-            copied = f"SELECT * FROM {_PROVEN}.{quote(name)}"
-            session.connection.execute(f"CREATE OR REPLACE VIEW {quote(name)} AS {copied}")
-        yield session
+    with tempfile.TemporaryDirectory(prefix="strikelake-", ignore_cleanup_errors=True) as folder:
+        file = Path(folder) / "dataset.duckdb"
+        with duckdb.connect(file) as copies:
+            copy_tables(copies, tables, progress)
+        with Session(lake, only=selections) as session:
+            work_repeatably(session.connection)
+            session.connection.execute(f"ATTACH {literal(str(file))} AS {_PROVEN} (READ_ONLY)")
+            for name in tables:
+                copied = f"SELECT * FROM {_PROVEN}.{quote(name)}"
+                session.connection.execute(f"CREATE OR REPLACE VIEW {quote(name)} AS {copied}")
+            yield session
 
 
 def replay(
