@@ -128,8 +128,6 @@ def test_a_changed_row_trains_nothing(copy: Any) -> None:
 
 def test_what_cannot_be_trained_on_is_told_in_a_line(trained: Any) -> None:
     assert "no dataset 'none'" in trained.error("explain", "train", "NSE", "--dataset", "none")
-    few = trained.error("explain", "train", "BSE", "--dataset", "day", "--symbol", "SENSEX", "--folds", "9")
-    assert "to train on and needs 50" in few
     wrong = trained("explain", "train", "NSE", "--dataset", "day", "--horizon", "15", code=2)
     assert "as in 15m" in wrong.stderr
     trained("explain", "train", "NYSE", "--dataset", "day", code=2)
