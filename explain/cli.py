@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import logging
+import re
 import textwrap
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lake.cli import settings_of
+from lake.cli import command_line, settings_of
+from lake.errors import CatalogUnavailableError
 from lake.output import Format, TextOrJson, show_rows, to_json
 
 if TYPE_CHECKING:
     from explain.external_model import ExplainableModel
+    from explain.frame import TrainingFrame
     from explain.model_data import ModelRows
     from explain.reports import Reports
+    from explain.training_run import TrainingRun
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
 )
 
 _OUTPUT = Annotated[TextOrJson, typer.Option(help="How to print the result.")]
+_BREACH = 3
 _NAME_WIDTH = 36
+_HORIZON = re.compile(r"(\d+)\s*(s|m|h)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+_TRAIN_EXAMPLES = """
+\b
+Examples:
+  strikelake dataset create july --table option_chain --from 2026-07-01 --to 2026-07-31
+  strikelake explain train NSE --dataset july --symbol NIFTY --horizon 15m
+"""
 
 _REPORT_EXAMPLES = """
 \b
@@ -36,6 +51,102 @@ Examples:
 @app.callback()
 def explain() -> None:
     """Train on a replayed dataset, and say why a signal was given."""
+
+
+@app.command(epilog=_TRAIN_EXAMPLES)
+def train(
+    ctx: typer.Context,
+    exchange: Annotated[str, typer.Argument(help="NSE or BSE.")],
+    dataset: Annotated[str, typer.Option(help="Dataset to train on.")],
+    symbols: Annotated[
+        list[str] | None, typer.Option("--symbol", help="Only this underlying; may be repeated.")
+    ] = None,
+    horizon: Annotated[str, typer.Option(help="How far labels look ahead: 900s, 15m, 1h.")] = "15m",
+    threshold: Annotated[
+        float, typer.Option(min=0, help="A move beyond so many expected moves is BUY or SELL.")
+    ] = 0.5,
+    folds: Annotated[int, typer.Option(min=2, help="Steps of the walk forward.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Same rows and seed, same model.")] = 7,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Boosting rounds at most; early stopping takes fewer.")
+    ] = 300,
+    reports: Annotated[
+        bool, typer.Option(help="Write models/EXCHANGE/reports: importance, contributions, plots.")
+    ] = True,
+    output: _OUTPUT = TextOrJson.TEXT,
+) -> None:
+    """Train a model on a dataset, measure it walking forward, and save it with its card and reports."""
+    from catalog.database import opened_database
+    from catalog.datasets import read
+    from catalog.exchanges import canonical_symbol
+    from catalog.model_runs import record_model
+    from explain.boosting import BoostingTerms
+    from explain.dataset_frame import frame_of, rows_to_read
+    from explain.frame import LabelTerms
+    from explain.model_card import run_text
+    from explain.training import TrainingTerms
+    from explain.training_run import rebuilding, run_training, steps
+    from lake.progress import progress_bar
+
+    settings = settings_of(ctx)
+    _lightgbm_logs()
+    known, chosen = _exchange(exchange), read(settings.lake, dataset)
+    labels = LabelTerms(horizon=_horizon(horizon), threshold=threshold)
+    terms = TrainingTerms(folds=folds, boosting=BoostingTerms(seed=seed, rounds=rounds))
+    names = [canonical_symbol(symbol) for symbol in symbols or ()]
+    commands = rebuilding(command_line(settings), dataset, known, names, labels, terms)
+    with progress_bar("rows", total=rows_to_read(chosen, known)) as advance:
+        frame = frame_of(settings.lake, chosen, known, labels, symbols=names, progress=advance)
+    with progress_bar("steps", total=steps(frame, terms)) as advance:
+        run = run_training(
+            frame, chosen, known, settings.models_dir, terms, commands=commands, progress=advance
+        )
+    try:
+        with opened_database(settings.catalog) as engine:
+            record_model(engine, run.folder)
+    except CatalogUnavailableError as error:
+        raise CatalogUnavailableError(
+            f"model {run.info.model_version} is saved, but not recorded yet: {error}; run 'strikelake "
+            "catalog sync' later"
+        ) from error
+    written = _reports(run, frame, seed) if reports else None
+    if output is TextOrJson.JSON:
+        typer.echo(to_json(run.summary() | {"reports": written and str(written)}, zone=settings.timezone))
+    else:
+        typer.echo(run_text(run.info, run.folder, was_there=run.was_there))
+        typer.echo(f"  reports in {written}" if written else "  no reports written")
+
+
+@app.command(epilog="Example: strikelake explain models NSE")
+def models(
+    ctx: typer.Context,
+    exchange: Annotated[str | None, typer.Argument(help="Only of this exchange.")] = None,
+    output: Annotated[Format, typer.Option(help="How to print the rows.")] = Format.TABLE,
+) -> None:
+    """List the trained models, the dataset of each, and whether it beats guessing by frequency."""
+    from catalog.exchanges import EXCHANGES
+    from explain.model_list import list_models
+
+    settings = settings_of(ctx)
+    codes = list(EXCHANGES) if exchange is None else [_exchange(exchange)]
+    rows, damaged = list_models(settings.models_dir, codes)
+    columns = [
+        "exchange",
+        "model_version",
+        "dataset",
+        "symbols",
+        "rows",
+        "logloss",
+        "baseline_logloss",
+        "better",
+    ]
+    if output is not Format.TABLE:
+        columns += ["created_at", "content_digest", "path"]
+    show_rows(rows, output, columns=columns, zone=settings.timezone)
+    for why in damaged:
+        typer.echo(f"strikelake: {why}", err=True)
+    if damaged:
+        raise typer.Exit(_BREACH)
 
 
 @app.command(epilog=_REPORT_EXAMPLES)
@@ -143,3 +254,34 @@ def _lightgbm_logs() -> None:
     import lightgbm as lgb
 
     lgb.register_logger(logging.getLogger("explain.lightgbm"))
+
+
+def _reports(run: TrainingRun, frame: TrainingFrame, seed: int) -> Path:
+    from explain.reports import write_reports
+    from explain.training_run import SAMPLE_ROWS
+    from lake.progress import progress_bar
+
+    info = run.info
+    with progress_bar("rows explained", total=min(frame.rows.num_rows, SAMPLE_ROWS)) as advance:
+        written = write_reports(
+            run.trained.booster, frame.rows, frame.features, info.classes, info.regimes,
+            run.folder.parent / "reports", labels=frame.classes(), model_version=info.model_version,
+            dataset=info.dataset, seed=seed, sample_rows=SAMPLE_ROWS, progress=advance,
+        )  # fmt: skip
+    return written.folder
+
+
+def _horizon(text: str) -> timedelta:
+    match = _HORIZON.fullmatch(text.strip().lower())
+    if match is None or not int(match[1]):
+        raise typer.BadParameter(f"{text!r}: give a number and s, m or h, as in 15m")
+    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+
+
+def _exchange(text: str) -> str:
+    from catalog.exchanges import canonical_exchange
+
+    known = canonical_exchange(text)
+    if known is None:
+        raise typer.BadParameter(f"{text!r} is no exchange", param_hint="EXCHANGE")
+    return known
