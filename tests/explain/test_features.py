@@ -101,7 +101,7 @@ def captured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallLake]:
         symbols=("NIFTY", "BANKNIFTY"),
         strikes=14,
         interval_s=120,
-        expiries=3,
+        expiries=2,
         change=disturb,
     )
     yield made
