@@ -157,32 +157,42 @@ def appender(minutes: int) -> Measure:
     return run
 
 
-def asked(sql: str) -> Measure:
-    """Open a session and run a query, as the command line does."""
+def asked(sql: str, *, keep_open: bool = False) -> Measure:
+    """Run a query: in a session opened for it, as the command line does, or in one that stays open."""
+    sessions_of: dict[Path, Session] = {}
 
     def run(lake: Lake, path: Path, last: date) -> object:
-        del path
-        with Session(lake) as session:
-            full = last + FULL_DAY
-            return session.table(sql.replace("$day", f"DATE '{last}'").replace("$full", f"DATE '{full}'"))
+        session = sessions_of.get(path) or Session(lake)
+        values = {"$day": f"DATE '{last}'", "$full": f"DATE '{last + FULL_DAY}'"}
+        text = sql
+        for name, value in values.items():
+            text = text.replace(name, value)
+        rows = session.table(text)
+        if keep_open:
+            sessions_of[path] = session
+        else:
+            session.close()
+        return rows
 
     return run
 
 
 def measures(minutes: int) -> dict[str, Measure]:
     """What is measured, by name."""
+    one_day = "SELECT symbol, sum(oi), avg(ltp), avg(iv) FROM option_chain WHERE date = {} GROUP BY 1"
+    queries = {
+        "latest chain": "SELECT * FROM latest_chain",
+        "one day": one_day.format("$day"),
+        "one day, whole rows": "SELECT * FROM option_chain WHERE date = $day",
+        "one day of real size": one_day.format("$full"),
+        "one day of a view": "SELECT * FROM max_pain WHERE date = $day",
+    }
     return {
         "append": appender(minutes),
         "table open": lambda _lake, path, _last: open_table(path),
         "session open": asked("SELECT 1"),
-        "latest chain": asked("SELECT * FROM latest_chain"),
-        "one day": asked(
-            "SELECT symbol, sum(oi), avg(ltp), avg(iv) FROM option_chain WHERE date = $day GROUP BY 1"
-        ),
-        "one day, whole rows": asked("SELECT * FROM option_chain WHERE date = $day"),
-        "one day of real size": asked(
-            "SELECT symbol, sum(oi), avg(ltp), avg(iv) FROM option_chain WHERE date = $full GROUP BY symbol"
-        ),
+        **{name: asked(sql) for name, sql in queries.items()},
+        **{f"{name}, in an open session": asked(sql, keep_open=True) for name, sql in queries.items()},
     }
 
 
@@ -261,14 +271,14 @@ def main() -> None:
         size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) / 1e6
         print(f"{age}: version {open_table(path).version():,}, {len(open_table(path).file_uris()):,} files, "
               f"{log:,} files in the log, {size:.0f} MB")  # fmt: skip
-    print(f"\n{'ms':24}{'week':>10}{'old':>10}{'old / week':>12}")
+    print(f"\n{'ms':40}{'week':>10}{'old':>10}{'old / week':>12}")
     for name, ages in compare(roots, days[-1], given.minutes, given.rounds).items():
         ratio = ages["old"] / ages["week"]
-        print(f"{name:24}{ages['week'] * 1e3:10.1f}{ages['old'] * 1e3:10.1f}{ratio:11.2f}x")
+        print(f"{name:40}{ages['week'] * 1e3:10.1f}{ages['old'] * 1e3:10.1f}{ratio:11.2f}x")
     commits = max(given.minutes, 200)
     ends = {age: day_of_appends(root, days[-1] + timedelta(days=7), commits) for age, root in roots.items()}
     week, old = (ends[age][0] for age in roots)
-    print(f"{'append, end of the day':24}{week * 1e3:10.1f}{old * 1e3:10.1f}{old / week:11.2f}x")
+    print(f"{'append, end of the day':40}{week * 1e3:10.1f}{old * 1e3:10.1f}{old / week:11.2f}x")
     _, grown, size = ends["old"]
     print(
         f"\na writer's memory from its 50th to its {commits}th commit: {grown:+.1f} MB, {size:.0f} MB in all"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import duckdb
 
 from lake.errors import QueryError
+from lake.syntax_tree import Node, common_table_names, nodes, syntax_tree, tables_read
 
 _CLOCK_WORDS = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
 """What SQL reads like a column, and DuckDB takes for the time of day unless there is such a column."""
@@ -49,10 +49,10 @@ def check_query(
     seen: set[str] = set()
     while waiting:
         what, tree = waiting.pop()
-        nodes = list(_nodes(tree))
-        _check_functions(what, nodes, refused)
-        own = {str(entry["key"]).casefold() for node in nodes for entry in _ctes(node)}
-        for name in _tables_read(nodes):
+        found = list(nodes(tree))
+        _check_functions(what, found, refused)
+        own = common_table_names(found)
+        for name in tables_read(found):
             if name in bodies and name not in seen:
                 seen.add(name)
                 waiting.append((f"the view {name}", _parsed(connection, bodies[name])))
@@ -63,15 +63,14 @@ def check_query(
                 )
 
 
-def _parsed(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
+def _parsed(connection: duckdb.DuckDBPyConnection, sql: str) -> Node:
     try:
         statements = connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise QueryError(f"a dataset's query is one SELECT statement; this is {_told(statements)}")
-        (text,) = connection.execute("SELECT json_serialize_sql($sql)", {"sql": sql}).fetchone() or ("{}",)
+        tree = syntax_tree(connection, sql)
     except duckdb.Error as error:
         raise QueryError(one_line(error)) from error
-    tree = json.loads(text)
     if tree.get("error", True):
         raise QueryError(f"the query cannot be examined: {tree.get('error_message', 'unknown form')}")
     return tree
@@ -95,8 +94,8 @@ def _impure_functions(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
     return (frozenset(name for (name,) in rows) | _ALSO_REFUSED) - _HARMLESS
 
 
-def _check_functions(what: str, nodes: list[dict[str, Any]], refused: frozenset[str]) -> None:
-    for node in nodes:
+def _check_functions(what: str, found: list[Node], refused: frozenset[str]) -> None:
+    for node in found:
         kind = node.get("type")
         if kind == "TABLE_FUNCTION":
             name = str(node["function"].get("function_name", "")).casefold()
@@ -119,26 +118,3 @@ def _changes(what: str, name: str) -> QueryError:
     return QueryError(
         f"{what} uses {name}, which gives something else another time: write the date or value itself"
     )
-
-
-def _tables_read(nodes: list[dict[str, Any]]) -> Iterator[str]:
-    for node in nodes:
-        if node.get("type") == "BASE_TABLE":
-            yield str(node.get("table_name") or node["qualified_name"]["path"][-1]).casefold()
-
-
-def _ctes(node: dict[str, Any]) -> list[dict[str, Any]]:
-    found = node.get("cte_map")
-    return list(found.get("map", [])) if isinstance(found, dict) else []
-
-
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every JSON object of a statement, however deep."""
-    waiting = [tree]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            yield one
-            waiting.extend(one.values())
-        elif isinstance(one, list):
-            waiting.extend(one)

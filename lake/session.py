@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.errors import DamagedTableError, QueryError, TableNotFoundError, VersionNotFoundError
+from lake.partition_pruning import Reference, partitions_wanted, reading_of, replaced
 from lake.queries import QUERIES, load_folder
 from lake.selection import Selection, select_batches
 from lake.snapshot import Snapshot, duckdb_type, literal, quote, read_snapshot
@@ -38,7 +40,6 @@ class Session:
     Use it as a context manager, from one thread.
 
     Attributes:
-        connection: The DuckDB connection, for whatever this class does not offer.
         snapshots: What each table is bound to.
         unbound: Tables and views that are not there, with the reason.
     """
@@ -80,8 +81,10 @@ class Session:
         self.snapshots: dict[str, Snapshot] = {}
         self.unbound: dict[str, str] = {}
         self._selects: dict[str, str] = {}
-        self._bound: set[str] = set()
-        self.connection = duckdb.connect(":memory:")
+        self._spooled_selects: dict[str, str] = {}
+        self._partitions: dict[str, pa.Table] = {}
+        self._reads: dict[str, tuple[str, ...]] = {}
+        self._connection = duckdb.connect(":memory:")
         try:
             self._configure()
             # Spool before snapshots: rows committed in between are then seen twice and told apart by
@@ -95,12 +98,11 @@ class Session:
                 else:
                     self.unbound[name] = f"{name} is not in the dataset"
             self._bind_views(views)
-            self._bind_files()
         except BaseException:
-            self.connection.close()
+            self._connection.close()
             raise
         if not self.snapshots:
-            self.connection.close()
+            self._connection.close()
             raise VersionNotFoundError("; ".join(self.unbound[name] for name in tables))
 
     def __enter__(self) -> Self:
@@ -114,9 +116,20 @@ class Session:
     ) -> None:
         self.close()
 
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The DuckDB connection, for whatever this class does not offer; every name is bound to its files.
+
+        Raises:
+            DamagedTableError: A table cannot be read.
+        """
+        for name in list(self._selects):
+            self._bind_files(name)
+        return self._connection
+
     def close(self) -> None:
         """Close the connection."""
-        self.connection.close()
+        self._connection.close()
 
     def table(
         self, sql: str, parameters: Mapping[str, Any] | None = None, *, limit: int | None = None
@@ -134,16 +147,19 @@ class Session:
         Raises:
             QueryError: The statement is not valid, failed, is not one that reads, or names something
                 that is not bound.
+            DamagedTableError: A table that it reads cannot be read.
         """
+        given = dict(parameters or {})
         try:
             self._check_reads(sql)
-            return self._interruptible(lambda: self._run(sql, parameters, limit))
+            with self._bound_for(sql, given) as bound:
+                return self._interruptible(lambda: self._run(bound, given, limit))
         except duckdb.Error as error:
             reasons = [reason for name, reason in self.unbound.items() if name in sql]
             raise QueryError("; ".join([str(error).strip(), *reasons])) from error
 
     def _check_reads(self, sql: str) -> None:
-        statements = self.connection.extract_statements(sql)
+        statements = self._connection.extract_statements(sql)
         if len(statements) != 1:
             raise QueryError(f"give one statement; this is {len(statements) or 'none'}")
         kind = statements[0].type
@@ -152,8 +168,54 @@ class Session:
                 f"{kind.name} is no query: rows come in through ingest, and views are files of sql/views"
             )
 
-    def _run(self, sql: str, parameters: Mapping[str, Any] | None, limit: int | None) -> pa.Table:
-        relation = self.connection.sql(sql, params=dict(parameters) if parameters else None)
+    @contextmanager
+    def _bound_for(self, sql: str, parameters: Mapping[str, Any]) -> Iterator[str]:
+        """Bind what a statement reads, and give it back with its references to parts of tables replaced."""
+        whole = {name.casefold(): name for name in self._partitions}
+        keys = {low: self._partitions[name].column_names for low, name in whole.items()}
+        reading = reading_of(self._connection, sql, keys)
+        if reading is None:
+            for name in list(self._selects):
+                self._bind_files(name)
+            yield sql
+            return
+        parts: dict[Reference, str] = {}
+        names = set(reading.names)
+        try:
+            for number, reference in enumerate(reading.references):
+                name = whole[reference.table]
+                partitions = self._partitions[name]
+                wanted = partitions_wanted(self._connection, reference, partitions, reading, parameters)
+                if wanted is None or wanted.num_rows == partitions.num_rows:
+                    names.add(reference.table)
+                    continue
+                part = f"{name}__part{number or ''}"
+                self._create(part, self._select_partitions(name, wanted), of=name)
+                parts[reference] = part
+            self._bind_read(names)
+            yield replaced(sql, parts)
+        finally:
+            for part in parts.values():
+                self._connection.execute(f"DROP VIEW IF EXISTS {quote(part)}")
+
+    def _select_partitions(self, name: str, wanted: pa.Table) -> str:
+        select = self.snapshots[name].select_partitions(wanted)
+        spooled = self._spooled_selects.get(name)
+        return select if spooled is None else f"{select} UNION ALL BY NAME {spooled}"
+
+    def _bind_read(self, names: Iterable[str]) -> None:
+        """Bind the files of tables, and of all that views of these names read."""
+        folded = {name.casefold(): name for name in (*self._selects, *self._reads)}
+        waiting, seen = [name.casefold() for name in names], set[str]()
+        while waiting:
+            name = waiting.pop()
+            if name in folded and name not in seen:
+                seen.add(name)
+                waiting += [read.casefold() for read in self._reads.get(folded[name], ())]
+                self._bind_files(folded[name])
+
+    def _run(self, sql: str, parameters: Mapping[str, Any], limit: int | None) -> pa.Table:
+        relation = self._connection.sql(sql, params=dict(parameters) or None)
         if relation is None:
             return pa.table({})
         return _tell_apart((relation if limit is None else relation.limit(limit)).to_arrow_table())
@@ -169,7 +231,7 @@ class Session:
                 while not wait([future], timeout=0.2).done:
                     pass
             except KeyboardInterrupt:
-                self.connection.interrupt()
+                self._connection.interrupt()
                 raise
             return future.result()
 
@@ -184,7 +246,7 @@ class Session:
             "TimeZone": literal(self.lake.timezone),
         }
         for key, value in settings.items():
-            self.connection.execute(f"SET {key} = {value}")
+            self._connection.execute(f"SET {key} = {value}")
 
     def _bind_table(
         self, name: str, path: Path, at: int | datetime | None, spooled: list[tuple[str, int, pa.Table]]
@@ -208,17 +270,19 @@ class Session:
         if waiting:
             rows = _fold_names(waiting, snapshot.schema.names)
             waiting = [rows]
-            self.connection.register(f"{name}__spooled", rows)
+            self._connection.register(f"{name}__spooled", rows)
             known = set(rows.column_names)
             columns = [
                 quote(f.name) if f.name in known else f"NULL::{duckdb_type(f.type)} AS {quote(f.name)}"
                 for f in snapshot.schema
             ]
             columns += [quote(n) for n in rows.column_names if n not in set(snapshot.schema.names)]
-            selects.append(f"SELECT {', '.join(columns)} FROM {quote(name + '__spooled')}")
+            self._spooled_selects[name] = f"SELECT {', '.join(columns)} FROM {quote(name + '__spooled')}"
+            selects.append(self._spooled_selects[name])
         further = [f for rows in waiting for f in rows.schema if f.name not in set(snapshot.schema.names)]
         self._declare(name, " UNION ALL BY NAME ".join(selects), [*snapshot.schema, *further])
         self._bind_partitions(snapshot, waiting)
+        self._partitions[name] = snapshot.partitions().select(list(snapshot.partition_by))
         if not waiting:
             self._declare(f"{name}_recent", snapshot.select_recent(), snapshot.schema)
 
@@ -232,9 +296,9 @@ class Session:
         totals = pa.concat_tables(parts, promote_options="permissive").group_by(keys)
         name = f"{snapshot.table}_partitions"
         found = totals.aggregate([("row_count", "sum")]).rename_columns([*keys, "row_count"])
-        self.connection.register(f"{name}__log", found)
-        self.connection.execute(f"CREATE VIEW {quote(name)} AS SELECT * FROM {quote(name + '__log')}")
-        self._bound.add(name)
+        self._connection.register(f"{name}__log", found)
+        self._connection.execute(f"CREATE VIEW {quote(name)} AS SELECT * FROM {quote(name + '__log')}")
+        self._reads[name] = ()
 
     def _bind_archived(self, path: Path, version: int) -> None:
         newest = read_snapshot(path)
@@ -243,47 +307,56 @@ class Session:
 
     def _bind_selection(self, snapshot: Snapshot, selection: Selection) -> None:
         self.snapshots[snapshot.table] = snapshot
-        select = select_batches(self.connection, snapshot, selection)
+        select = select_batches(self._connection, snapshot, selection)
         columns = [snapshot.schema.field(column) for column in selection.columns]
         self._declare(snapshot.table, select, columns)
 
     def _declare(self, name: str, select: str, columns: Iterable[pa.Field]) -> None:
-        """Make an empty view of the right columns; `_bind_files` puts the files in.
+        """Make an empty view of the right columns; the files are put in when a statement reads it.
 
-        DuckDB looks at every file of a view whenever it makes another view over it: with hundreds of files,
-        a dozen views cost more than most queries.
+        DuckDB looks at every file of a view whenever it makes another view over it, and at every statement:
+        with hundreds of files that costs more than most queries.
         """
         nulls = ", ".join(f"NULL::{duckdb_type(f.type)} AS {quote(f.name)}" for f in columns)
-        self.connection.execute(f"CREATE VIEW {quote(name)} AS SELECT {nulls} WHERE false")
+        self._connection.execute(f"CREATE VIEW {quote(name)} AS SELECT {nulls} WHERE false")
         self._selects[name] = select
-        self._bound.add(name)
+        self._reads[name] = ()
 
-    def _bind_files(self) -> None:
-        for name, select in self._selects.items():
-            try:
-                self.connection.execute(f"CREATE OR REPLACE VIEW {quote(name)} AS {select}")
-            except duckdb.Error as error:
-                table = self.snapshots.get(name) or self.snapshots[name.removesuffix("_recent")]
-                why = str(error).partition("\n")[0]
-                raise DamagedTableError(
-                    f"{table.table} cannot be read at version {table.version}: {why}"
-                ) from error
+    def _bind_files(self, name: str) -> None:
+        """Put the files into a table's view, unless they are in it already.
+
+        Raises:
+            DamagedTableError: A file cannot be read.
+        """
+        select = self._selects.pop(name, None)
+        if select is not None:
+            self._create(name, select, of=name)
+
+    def _create(self, name: str, select: str, *, of: str) -> None:
+        try:
+            self._connection.execute(f"CREATE OR REPLACE VIEW {quote(name)} AS {select}")
+        except duckdb.Error as error:
+            table = self.snapshots.get(of) or self.snapshots[of.removesuffix("_recent")]
+            why = str(error).partition("\n")[0]
+            raise DamagedTableError(
+                f"{table.table} cannot be read at version {table.version}: {why}"
+            ) from error
 
     def _bind_views(self, folder: Path) -> None:
         for query in load_folder(folder):
             missing = [name for name in query.reads if name in self.unbound]
-            absent = [name for name in query.reads if name not in self.unbound and name not in self._bound]
+            absent = [name for name in query.reads if name not in self.unbound and name not in self._reads]
             if missing or absent:
                 why = [self.unbound[name] for name in missing] + [
                     f"the lake has no table {name}" for name in absent
                 ]
                 self.unbound[query.name] = f"{query.name} needs " + "; ".join(why)
                 continue
-            if query.name in self._bound:
+            if query.name in self._reads:
                 continue  # bound from the log already, which is quicker
             try:
-                self.connection.execute(f"CREATE VIEW {quote(query.name)} AS {query.sql}")
-                self._bound.add(query.name)
+                self._connection.execute(f"CREATE VIEW {quote(query.name)} AS {query.sql}")
+                self._reads[query.name] = query.reads
             except duckdb.Error as error:
                 # E.g. a column that the table did not have yet at the version asked for.
                 self.unbound[query.name] = f"{query.name}: {str(error).partition(chr(10))[0]}"

@@ -94,6 +94,14 @@ class Snapshot:
         names = [name for name, key in zip(self.names, keys, strict=True) if key[0] in recent[key[1:]]]
         return select_files(self.schema, self.partition_by, names)
 
+    def select_partitions(self, wanted: pa.Table) -> str:
+        """The same of some partitions: a row for each, with its values in the partition columns."""
+        columns = (wanted.column(name).cast(pa.string()).to_pylist() for name in self.partition_by)
+        keys = set(zip(*columns, strict=True))
+        depth = len(self.partition_by)
+        names = [name for name in self.names if _partition_values(name, depth) in keys]
+        return select_files(self.schema, self.partition_by, names)
+
 
 def _partition_values(name: str, depth: int) -> tuple[str, ...]:
     """Values of the partition columns, of which there are `depth`, that the folders of a file name."""
