@@ -189,6 +189,7 @@ ATTRIBUTION = Contract(
     columns=(
         Column("date", pa.date32(), "", "session date, exchange-local", required=True),
         Column("exchange", pa.string(), "", "NSE or BSE", required=True),
+        Column("event_time", TIME, "UTC", "of the last row that it was worked out on", required=True),
         Column("model_version", pa.string(), "", "the model that was asked", required=True),
         Column("sample", pa.string(), "", "training, or session for one after it", required=True),
         Column("feature", pa.string(), "", "name of the feature", required=True),
@@ -200,8 +201,8 @@ ATTRIBUTION = Contract(
         _BATCH_ID,
     ),
     sort_by=("model_version", "sample", "feature", "class"),
-    statistics=("model_version", "sample"),
-    dictionary=("model_version", "sample", "feature", "class", "row_count", "batch_id"),
+    statistics=("event_time", "model_version", "sample"),
+    dictionary=("event_time", "model_version", "sample", "feature", "class", "row_count", "batch_id"),
     area="derived",
 )
 

@@ -7,7 +7,7 @@ set, then of each session since. The view `attribution_drift` compares the two.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,10 +109,8 @@ def record(
     known = _known(lake, info)
     trained: tuple[date, ...] = ()
     if not known[TRAINING]:
-        rows = attribution_rows(booster, info, _training_frame(lake, info), TRAINING, progress=progress)
-        if rows is None:
-            raise NotEnoughDataError(f"the training set of model {info.model_version} gives no row")
-        append_rows(lake, info, rows)
+        frame = _training_frame(lake, info)
+        append_rows(lake, info, attribution_rows(booster, info, frame, TRAINING, progress=progress))
         known = _known(lake, info)
         trained = tuple(sorted(known[TRAINING]))
     added, without = [], []
@@ -121,11 +119,14 @@ def record(
         for day in _days_after(session, info.exchange, max(known[TRAINING])):
             if day in known[SESSION] or not finished({"date": str(day), "exchange": info.exchange}):
                 continue
-            frame = _frame_of_day(session, info, day)
-            rows = attribution_rows(booster, info, frame, SESSION, progress=progress)
-            if rows is None:
+            try:
+                frame = build_frame(
+                    session, info.exchange, terms=_terms(info), symbols=info.symbols, dates=[day]
+                )
+            except NotEnoughDataError:
                 without.append(day)
-            elif append_rows(lake, info, rows):
+                continue
+            if append_rows(lake, info, attribution_rows(booster, info, frame, SESSION, progress=progress)):
                 added.append(day)
     return Recorded(trained, tuple(added), tuple(without))
 
@@ -138,8 +139,8 @@ def attribution_rows(
     *,
     rows_a_session: int = SAMPLE_ROWS,
     progress: Progress | None = None,
-) -> pa.Table | None:
-    """Rows for the table, `batch_id` missing; None if the frame has none.
+) -> pa.Table:
+    """Rows for the table, but for `batch_id`.
 
     Of each session and underlying rows at even distances in time are explained: every time of the day counts,
     and they are the same each time.
@@ -147,7 +148,7 @@ def attribution_rows(
     Args:
         booster: The model.
         info: Its `model.json`.
-        frame: Rows of one or more sessions of the model's exchange.
+        frame: One or more sessions of the model's exchange.
         sample: `training` or `session`.
         rows_a_session: Rows explained of a session at most.
         progress: Called with the number of rows just explained.
@@ -170,8 +171,8 @@ def attribution_rows(
     for day in sorted(pc.unique(rows.column("date")).to_pylist()):
         of_day = rows.filter(pc.equal(rows.column("date"), pa.scalar(day, pa.date32())))
         chosen = of_day.take(evenly_spaced(of_day, rows_a_session))
-        found.append(_summary(info, day, sample, _explain(booster, info, chosen, progress)))
-    return pa.concat_tables(found) if found else None
+        found.append(_summary(info, chosen, sample, _explain(booster, info, chosen, progress)))
+    return pa.concat_tables(found)
 
 
 def evenly_spaced(rows: pa.Table, count: int) -> pa.Array:
@@ -256,16 +257,6 @@ def _days_after(session: Session, exchange: str, last: date) -> list[date]:
     return sorted(rows.column("date").to_pylist())
 
 
-def _frame_of_day(session: Session, info: ModelInfo, day: date) -> TrainingFrame:
-    """The labelled rows of one session; the tables show that session alone from then on."""
-    for table in ("option_chain", "ml_features"):
-        if table in session.snapshots:
-            snapshot = session.snapshots[table]
-            of_day = replace(snapshot, names=tuple(n for n in snapshot.names if f"/date={day}/" in n))
-            session.connection.execute(f"CREATE OR REPLACE VIEW {table} AS {of_day.select()}")
-    return build_frame(session, info.exchange, terms=_terms(info), symbols=info.symbols)
-
-
 def _explain(booster: lgb.Booster, info: ModelInfo, rows: pa.Table, progress: Progress | None) -> Floats:
     """Contributions: (rows, classes, features)."""
     matrix = feature_matrix(rows, info.feature_names)
@@ -278,13 +269,14 @@ def _explain(booster: lgb.Booster, info: ModelInfo, rows: pa.Table, progress: Pr
     return np.concatenate(parts)
 
 
-def _summary(info: ModelInfo, day: date, sample: str, values: Floats) -> pa.Table:
-    """One row a feature and class of one session."""
+def _summary(info: ModelInfo, explained: pa.Table, sample: str, values: Floats) -> pa.Table:
+    """One row a feature and class, of the rows explained of one session."""
     rows, classes, features = values.shape
     count = classes * features
     columns = {
-        "date": pa.array([day] * count, pa.date32()),
+        "date": pa.repeat(explained.column("date")[0], count),
         "exchange": [info.exchange] * count,
+        "event_time": pa.repeat(pc.max(explained.column("event_time")), count),
         "model_version": [info.model_version] * count,
         "sample": [sample] * count,
         "feature": list(info.feature_names) * classes,

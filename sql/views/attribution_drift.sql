@@ -1,4 +1,4 @@
--- purpose: How far what a feature adds to a class's score has moved from the training set to the last sessions.
+-- purpose: How far what each feature adds to a class's score has moved since the training set.
 -- reads: attribution
 -- parameters: none
 -- grain: one row per model_version, exchange, date, feature, class; the sessions meant are those from date to
