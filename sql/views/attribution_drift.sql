@@ -5,12 +5,12 @@
 --   the newest
 -- units: *_mean, difference and standard_error in log-odds; *_share a fraction of all features (0 to 1);
 --   sessions and training_sessions are counts of sessions
--- note: The last five sessions are WHERE sessions = 5, the last one WHERE sessions = 1. Only sessions after the
---   training set that were recorded ('strikelake explain drift') count.
--- note: Sessions are the sample, not rows: rows of one session resemble one another, so that thousands of them
---   say little more than one. A session counts by its mean, whatever its number of rows.
--- note: standard_error = s * sqrt(1 / training_sessions + 1 / sessions), where s is the spread of the sessions'
---   means about the mean of their side, pooled over both: Student's test of two samples. Compare
+-- note: The last five sessions are WHERE sessions = 5, the last one WHERE sessions = 1. Only sessions after
+--   the training set that were recorded ('strikelake explain drift') count.
+-- note: Sessions are the sample, not rows: rows of one session resemble one another, so that thousands of
+--   them say little more than one. A session counts by its mean, whatever its number of rows.
+-- note: standard_error = s * sqrt(1 / training_sessions + 1 / sessions), where s is the spread of the
+--   sessions' means about the mean of their side, pooled over both: Student's test of two samples. Compare
 --   difference_in_standard_errors with Student's t of degrees_of_freedom; of hundreds of rows some are beyond
 --   any usual bound by chance. Sessions that resemble the one before make it look larger than it is.
 -- note: Null standard_error: fewer than three training sessions, whose spread would be a guess.
@@ -74,7 +74,8 @@ scored AS (
     SELECT
         *,
         CASE WHEN training_sessions >= 3 THEN sqrt(
-            (training_squares + recent_squares) / degrees_of_freedom * (1.0 / training_sessions + 1.0 / sessions)
+            (training_squares + recent_squares) / degrees_of_freedom
+            * (1.0 / training_sessions + 1.0 / sessions)
         ) END AS standard_error,
         training_importance / nullif(sum(training_importance) OVER features, 0) AS training_share,
         recent_importance / nullif(sum(recent_importance) OVER features, 0) AS recent_share,
