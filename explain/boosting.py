@@ -23,6 +23,10 @@ Progress = Callable[[int], None]
 ANY_DEPTH = -1
 """LightGBM's value for trees that only `num_leaves` limits."""
 
+_ALL_THREADS = 0
+_ONE_THREAD_CELLS = 1_000_000
+"""Up to so many numbers one thread is about as quick, and never waits for another that has no processor."""
+
 # LightGBM writes names into a text of lines and refuses those with signs of JSON.
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.+-]")
 
@@ -50,9 +54,8 @@ class BoostingTerms:
     def parameters(self, max_depth: int | None = None) -> dict[str, Any]:
         """LightGBM's parameters.
 
-        `deterministic` with columns of histograms each summed by one thread gives the same trees with any
-        number of threads; the number itself, which LightGBM would write into the model's text, is left to
-        OpenMP. Classes are not weighted.
+        `deterministic`, with each column's histogram summed by one thread, gives the same trees with any
+        number of threads. Classes are not weighted.
 
         Args:
             max_depth: Another one than these terms'.
@@ -66,7 +69,6 @@ class BoostingTerms:
             "seed": self.seed,
             "deterministic": True,
             "force_col_wise": True,
-            "num_threads": 0,
             "verbosity": -1,
         }
 
@@ -94,7 +96,9 @@ def fit(
     """
     import lightgbm as lgb
 
-    parameters = terms.parameters(max_depth)
+    # LightGBM writes it into the model's text: it must depend on the rows alone, not on the machine.
+    threads = 1 if rows[0].size <= _ONE_THREAD_CELLS else _ALL_THREADS
+    parameters = terms.parameters(max_depth) | {"num_threads": threads}
     rounds = terms.rounds if rounds is None else rounds
     done = 0
 
@@ -123,7 +127,7 @@ def probabilities(booster: lgb.Booster, matrix: Floats) -> Floats:
 
 
 def model_text(booster: lgb.Booster) -> bytes:
-    """The model's text: no time, path or number of threads is in it."""
+    """The model's text: no time, no path and nothing of the machine is in it."""
     return booster.model_to_string(num_iteration=-1).encode()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import date
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,7 +38,7 @@ def frame_of(
         exchange: Of whose rows.
         terms: How labels are made, or, of a dataset with a query, were made.
         symbols: Only these underlyings.
-        progress: Called with the number of the dataset's rows just read.
+        progress: Called with the number of rows just read or made features of, see `rows_to_read`.
 
     Raises:
         TableNotFoundError: The dataset has no option chain, or nothing of this exchange.
@@ -60,13 +62,22 @@ def frame_of(
                 f"dataset {dataset.name} is of {', '.join(dataset.versions)}: features and labels are made "
                 "of option_chain"
             )
+        sizes = _rows_by_date(dataset, exchange)
         with open_proven_session(lake, dataset, progress=progress) as session:
-            frame = build_frame(session, exchange, terms=terms, symbols=tuple(symbols))
+            frame = build_frame(
+                session, exchange, terms=terms, symbols=tuple(symbols), progress=_by_session(sizes, progress)
+            )
     missing = set(symbols) - set(frame.rows.column("symbol").unique().to_pylist())
     if missing or not frame.rows.num_rows:
         of = f" of {', '.join(sorted(missing))}" if missing else ""
         raise NotEnoughDataError(f"dataset {dataset.name} gives no labelled row{of} on {exchange}")
     return frame
+
+
+def rows_to_read(dataset: Dataset, exchange: str) -> int:
+    """How far `progress` of `frame_of` goes: every row is proven, then features are made of some."""
+    proven = sum(part.row_count for part in dataset.tables)
+    return proven + (sum(_rows_by_date(dataset, exchange).values()) if dataset.query is None else 0)
 
 
 def frame_of_rows(
@@ -127,6 +138,20 @@ def frame_of_rows(
     }
     table = pa.table(columns).sort_by([("event_time", "ascending"), ("symbol", "ascending")])
     return TrainingFrame(table, features, terms)
+
+
+def _rows_by_date(dataset: Dataset, exchange: str) -> Counter[date]:
+    found: Counter[date] = Counter()
+    for batch in dataset.batches().select(["table_name", "exchange", "date", "rows"]).to_pylist():
+        if (batch["table_name"], batch["exchange"]) == ("option_chain", exchange):
+            found[batch["date"]] += batch["rows"]
+    return found
+
+
+def _by_session(sizes: Counter[date], progress: Progress | None) -> Callable[[date], None] | None:
+    if progress is None:
+        return None
+    return lambda day: progress(sizes[day])
 
 
 def _is_number(rows: pa.Table, name: str) -> bool:

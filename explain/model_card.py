@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from explain.measures import verdict
 from explain.model_folder import ModelInfo
 
 _TOP_FEATURES = 15
@@ -40,15 +42,22 @@ def model_card(info: ModelInfo, commands: Sequence[str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def verdict(metrics: dict[str, Any]) -> str:
-    """Whether the model is better than no model, in one sentence."""
-    figures = (
-        f"log loss {metrics['logloss']:.4f} on {metrics['test_rows']:,} rows it had not seen, "
-        f"{metrics['baseline_logloss']:.4f} by class frequencies"
-    )
-    if metrics["beats_baseline"]:
-        return f"Better than guessing by frequency: {figures}."
-    return f"No better than guessing by frequency: {figures}."
+def run_text(info: ModelInfo, folder: Path, *, was_there: bool) -> str:
+    """What a run of training tells a person, in a few lines."""
+    metrics = info.metrics
+    shares = ", ".join(f"{name} {share:.1%}" for name, share in metrics["class_shares"].items())
+    state = "already there, identical; it is kept" if was_there else "saved"
+    lines = [
+        f"model {info.model_version} of {info.exchange}: {state} in {folder}",
+        f"  {metrics['rows']:,} rows, sessions: {metrics['sessions']}; {shares}",
+        f"  {verdict(metrics)}",
+        f"  accuracy {metrics['accuracy']:.1%}, the commonest class {metrics['majority_accuracy']:.1%}; "
+        f"max_depth {info.parameters['max_depth']} costs {metrics['depth_cost_logloss']:+.4f} log loss",
+        f"  most of it comes from {', '.join(info.top_features['all'][:5])}",
+    ]
+    told = verdict(metrics)
+    lines += [f"  warning: {warning}" for warning in info.warnings if warning != told]
+    return "\n".join(lines)
 
 
 def _head(info: ModelInfo) -> str:
@@ -61,8 +70,8 @@ def _head(info: ModelInfo) -> str:
         f"{_minutes(label)} ahead, which decides what is kept apart in testing; nothing here can check it."
         if dataset["query"]
         else f"BUY: in {_minutes(label)} the underlying's log return is above {threshold:g} x the move that "
-        "its realised volatility leads one to expect over that time; SELL: below minus that; HOLD: in between. "
-        "Rows whose horizon crosses the end of a session have no label."
+        "its realised volatility leads one to expect over that time; SELL: below minus that; HOLD: in "
+        "between. Rows whose horizon crosses the end of a session have no label."
     )
     return f"""# {info.exchange} {info.model_version}
 
@@ -97,8 +106,7 @@ def _quality(info: ModelInfo) -> str:
     depth = metrics["depth_cost_logloss"]
     return f"""## Quality
 
-**{verdict(metrics)}** The gain is {metrics["gain_mean"]:+.4f} a fold, its standard error
-{metrics["gain_standard_error"]:.4f}; less than one standard error counts as no gain.
+**{verdict(metrics)}** Less than one standard error counts as no gain.
 
 {header}
 {rule}

@@ -56,7 +56,8 @@ class ModelInfo:
         exchange: `NSE` or `BSE`.
         symbols: Underlyings it was trained on.
         created_at: When, with zone.
-        dataset: Name, content_digest, row_count, versions, first and last date.
+        dataset: Name, content_digest, row_count, versions, first_date and last_date of the rows trained on,
+            query (whether it has one), frame_digest (of features and labels made of it).
         classes: In the order of the model's outputs.
         features: In the order of the model's inputs.
         regimes: Cut points.
@@ -158,7 +159,7 @@ def _is_there(folder: Path, text: bytes) -> bool:
     return True
 
 
-def list_models(models: Path, exchange: str) -> list[Path]:
+def model_folders(models: Path, exchange: str) -> list[Path]:
     """Folders of the models of an exchange, by name."""
     found = (path.parent for path in (models / exchange).glob(f"*/{INFO_FILE}"))
     return sorted(folder for folder in found if not folder.name.startswith("."))
@@ -171,7 +172,7 @@ def find_model(models: Path, exchange: str, version: str | None = None) -> Path:
         ModelNotFoundError: There is none.
         ModelNotReadableError: A `model.json` is not what it should be.
     """
-    found = list_models(models, exchange)
+    found = model_folders(models, exchange)
     if version is not None:
         chosen = [path for path in found if path.name == version]
     else:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 
 from catalog.datasets import Dataset
 from explain.boosting import model_text
-from explain.frame import CLASSES, TrainingFrame
+from explain.frame import CLASSES, LabelTerms, TrainingFrame
 from explain.importance import Importance, importance
 from explain.model_card import model_card
 from explain.model_folder import (
@@ -28,6 +29,7 @@ from explain.model_folder import (
 )
 from explain.regimes import learn
 from explain.training import Trained, TrainingTerms, train
+from lake.digest import content_digest
 
 SOFTWARE = ("strikelake", "lightgbm", "scikit-learn", "numpy", "duckdb")
 """Packages that a model's bytes depend on."""
@@ -54,6 +56,16 @@ class TrainingRun:
     was_there: bool
     trained: Trained
 
+    def summary(self) -> dict[str, Any]:
+        """What a script wants to know."""
+        info = self.info
+        return {
+            "model_version": info.model_version, "folder": str(self.folder), "already_there": self.was_there,
+            "exchange": info.exchange, "symbols": info.symbols, "dataset": info.dataset,
+            "metrics": info.metrics, "folds": info.folds, "warnings": info.warnings,
+            "top_features": info.top_features["all"][:5],
+        }  # fmt: skip
+
 
 def run_training(
     frame: TrainingFrame,
@@ -75,8 +87,8 @@ def run_training(
         models: Folder of all models.
         terms: How to train.
         commands: For the card: what makes the model again.
-        progress: Called with the number of steps just done: boosting rounds and rows explained, about
-            `steps(terms)` in all.
+        progress: Called with the number of steps just done: boosting rounds and rows explained;
+            `steps` in all.
         now: When, the present by default.
 
     Raises:
@@ -91,9 +103,31 @@ def run_training(
     return TrainingRun(folder, read_info(folder), was_there, trained)
 
 
-def steps(terms: TrainingTerms) -> int:
+def steps(frame: TrainingFrame, terms: TrainingTerms) -> int:
     """How far `progress` of `run_training` goes."""
-    return terms.all_rounds + SAMPLE_ROWS
+    return terms.all_rounds + min(len(frame.rows), SAMPLE_ROWS)
+
+
+def rebuilding(
+    start: str, dataset: str, exchange: str, symbols: Sequence[str], labels: LabelTerms, terms: TrainingTerms
+) -> list[str]:
+    """The commands that make a model again, every option written out.
+
+    Args:
+        start: `strikelake`, with the options that lead to the lake.
+        dataset: Name of the dataset.
+        exchange: Of whose rows.
+        symbols: Those that were asked for.
+        labels: How labels are made.
+        terms: How the model is trained.
+    """
+    only = "".join(f" --symbol {symbol}" for symbol in symbols)
+    return [
+        f"{start} dataset verify {dataset}",
+        f"{start} explain train {exchange} --dataset {dataset}{only} "
+        f"--horizon {labels.horizon.total_seconds():.0f}s --threshold {labels.threshold!r} "
+        f"--folds {terms.folds} --seed {terms.boosting.seed} --rounds {terms.boosting.rounds}",
+    ]
 
 
 def describe(
@@ -107,10 +141,10 @@ def describe(
     progress: Progress | None = None,
 ) -> ModelInfo:
     """`model.json` of a model; see `run_training`."""
-    matrix, labels = frame.matrix(), frame.classes()
+    matrix = frame.matrix()
     regimes = learn(frame.features, matrix)
     found = importance(
-        trained.booster, matrix, labels, frame.features, regimes,
+        trained.booster, frame, regimes,
         seed=terms.boosting.seed, sample_rows=SAMPLE_ROWS, progress=progress,
     )  # fmt: skip
     dates = frame.rows.column("date")
@@ -129,13 +163,12 @@ def describe(
             "first_date": first,
             "last_date": last,
             "query": dataset.query is not None,
+            "frame_digest": content_digest(frame.rows),
         },
         classes=CLASSES,
         features=tuple(_feature_infos(frame.features, matrix, found)),
         regimes=regimes,
-        top_features={
-            regime: tuple(frame.features[number] for number in order) for regime, order in found.order.items()
-        },
+        top_features=found.order,
         label={
             "horizon_s": frame.terms.horizon.total_seconds(),
             "threshold": frame.terms.threshold,
@@ -162,7 +195,7 @@ def _feature_infos(
                 std=_spread(known) if len(known) else None,
                 quantiles=tuple(np.quantile(known, QUANTILES).tolist()) if len(known) else (),
                 missing_share=1 - len(known) / len(values),
-                importance=float(found.shares[number]),
+                importance=found.shares[name],
             )
         )
     return infos
