@@ -7,7 +7,7 @@ import re
 import textwrap
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 
 _OUTPUT = Annotated[TextOrJson, typer.Option(help="How to print the result.")]
 _BREACH = 3
+_ROWS_SHOWN = 15
 _NAME_WIDTH = 36
 _HORIZON = re.compile(r"(\d+)\s*(s|m|h)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -278,6 +279,43 @@ def _horizon(text: str) -> timedelta:
     return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
 
 
+@app.command(epilog="Example: strikelake explain drift NSE --sessions 5")
+def drift(
+    ctx: typer.Context,
+    exchange: Annotated[str, typer.Argument(help="NSE or BSE.")],
+    model: Annotated[str | None, typer.Option(help="model_version  [default: the newest model]")] = None,
+    sessions: Annotated[int, typer.Option(min=1, help="Sessions after training that are compared.")] = 5,
+    output: _OUTPUT = TextOrJson.TEXT,
+) -> None:
+    """How what each feature adds to the scores has moved since training; a report keeps it."""
+    from catalog.batches import sync
+    from catalog.database import opened_database
+    from catalog.reference import ReferenceData
+    from explain.attribution_drift import record
+    from explain.drift_report import drift_report, write_report
+    from explain.model_folder import find_model, read_info
+    from lake.progress import progress_bar
+    from lake.session import Session
+
+    settings, known = settings_of(ctx), _exchange(exchange)
+    folder = find_model(settings.models_dir, known, model)
+    calendar = ReferenceData.load(settings.root).calendar
+    with progress_bar("rows explained", total=None) as advance:
+        recorded = record(settings.lake, folder, calendar, progress=advance)
+    with Session(settings.lake) as session:
+        report = drift_report(session, read_info(folder), sessions=sessions)
+    file = write_report(report, settings.models_dir / known / "reports")
+    with opened_database(settings.catalog) as engine:
+        sync(settings.lake, engine, tables=["attribution"])
+    if output is TextOrJson.JSON:
+        typer.echo(to_json(report, zone=settings.timezone))
+        return
+    for day in recorded.without_rows:
+        typer.echo(f"{day} gives no labelled row and is left out", err=True)
+    _show_drift(report)
+    typer.echo(f"all of it: {file}")
+
+
 def _exchange(text: str) -> str:
     from catalog.exchanges import canonical_exchange
 
@@ -285,3 +323,17 @@ def _exchange(text: str) -> str:
     if known is None:
         raise typer.BadParameter(f"{text!r} is no exchange", param_hint="EXCHANGE")
     return known
+
+
+def _show_drift(report: dict[str, Any]) -> None:
+    dates = [one["date"] for one in report["recent_sessions"]]
+    since = f"{len(dates)} sessions since, {dates[0]} to {dates[-1]}" if dates else "no session since"
+    trained = len(report["training_sessions"])
+    typer.echo(f"model {report['model_version']} of {report['exchange']}: {trained} of training, {since}")
+    if report["why_not"]:
+        typer.echo(f"nothing to judge by: {report['why_not']}")
+    columns = [
+        "feature", "class", "training_mean", "recent_mean", "difference", "difference_in_standard_errors",
+        "degrees_of_freedom", "training_rank", "recent_rank",
+    ]  # fmt: skip
+    show_rows(report["rows"][:_ROWS_SHOWN], Format.TABLE, columns=columns)
