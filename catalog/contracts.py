@@ -269,7 +269,5 @@ DRIFT_SCORES = Contract(
 CAPTURED: dict[str, Contract] = {c.table: c for c in (OPTION_CHAIN, ML_FEATURES, QUARANTINE)}
 """What ingest commits from its spools."""
 
-CONTRACTS: dict[str, Contract] = CAPTURED | {
-    c.table: c for c in (ATTRIBUTION, HEALTH_METRICS, DRIFT_SCORES)
-}
+CONTRACTS: dict[str, Contract] = CAPTURED | {c.table: c for c in (ATTRIBUTION, HEALTH_METRICS, DRIFT_SCORES)}
 """Every table there is a contract for."""

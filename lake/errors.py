@@ -2,7 +2,7 @@
 
 * StrikelakeError
     * retry: CommitConflictError, SourceUnavailableError, SpoolUnavailableError, CatalogUnavailableError,
-      MonitorsUnavailableError, DeliveryError
+      MonitorsUnavailableError, DeliveryError, ReportsInUseError
     * look first: CommitStateUnknownError
     * fix the data: SchemaMismatchError, ContractError, MalformedInputError, NotEnoughDataError
     * fix the request: TableNotFoundError, VersionNotFoundError, DatasetNotFoundError, DatasetExistsError,
@@ -51,6 +51,10 @@ class MonitorsUnavailableError(StrikelakeError):
 
 class DeliveryError(StrikelakeError):
     """A receiver did not take a notification; try again later."""
+
+
+class ReportsInUseError(StrikelakeError):
+    """Another process writes these reports, or has one of their files open; try again."""
 
 
 class CommitStateUnknownError(StrikelakeError):

@@ -168,7 +168,8 @@ def _d1_d2(
     forward = np.asarray(forward, dtype=np.float64)
     strike = np.asarray(strike, dtype=np.float64)
     deviation = np.asarray(volatility, dtype=np.float64) * np.sqrt(np.asarray(years, dtype=np.float64))
-    certain = deviation <= 0.0
+    # Dividing by less would overflow; nothing is left to chance long before.
+    certain = deviation <= 1e-200
     # At 40 standard deviations norm_cdf is exactly 0 or 1, which makes the price the intrinsic value.
     side = 40.0 * np.sign(forward - strike)
     d1 = log(forward / strike) / np.where(certain, 1.0, deviation) + 0.5 * deviation

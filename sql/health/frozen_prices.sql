@@ -4,8 +4,9 @@
 -- parameter $date: session date, exchange-local
 -- parameter $since: UTC, chains before it are not looked at
 -- parameter $now: UTC, the moment looked at, at most the session's close
--- grain: one row per symbol that has a price
+-- grain: one row per symbol
 -- units: price_frozen_s seconds; last_price in rupees; chains is a count
+-- note: A symbol without a price has no row.
 -- note: A source that repeats its last answer with a new time is found by this alone. An index that trades
 --   changes within seconds.
 WITH prices AS (

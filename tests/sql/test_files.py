@@ -16,13 +16,15 @@ import pytest
 from lake.queries import QUERIES, Query, load_folder
 
 INDIA = timezone(timedelta(hours=5, minutes=30))
-TABLES = {"option_chain"}
+TABLES = {"option_chain", "attribution"}
 
 VIEWS = load_folder(QUERIES / "views", known=TABLES)
 CHECKS = load_folder(QUERIES / "checks", known=TABLES | {view.name for view in VIEWS})
 ALL = [*VIEWS, *CHECKS]
 # Not over the lake's tables: lake.lookahead registers what these read, and tests/lake/test_asof.py runs them.
 AUDIT = load_folder(QUERIES / "audit", known={"questions", "history", "offences"})
+# Steps over one session, with parameters: explain.session_features runs them, and tests/explain tests them.
+FEATURES = load_folder(QUERIES / "features", known=TABLES | {"feature_symbols"})
 # Of an exchange and a moment, with parameters: monitors.lake_probes runs them, and tests/monitors tests them.
 HEALTH = load_folder(
     QUERIES / "health",
@@ -31,7 +33,8 @@ HEALTH = load_folder(
     | {"quarantine", "signals", "paper_trading_metrics", "health_metrics"},
 )
 each_query = pytest.mark.parametrize("query", ALL, ids=lambda query: query.name)
-each_file = pytest.mark.parametrize("query", [*ALL, *AUDIT, *HEALTH], ids=lambda query: query.name)
+each_file = pytest.mark.parametrize("query", [*ALL, *AUDIT, *FEATURES, *HEALTH], ids=lambda query: query.name)
+each_portable = pytest.mark.parametrize("query", [*ALL, *FEATURES], ids=lambda query: query.name)
 each_view = pytest.mark.parametrize("query", VIEWS, ids=lambda query: query.name)
 
 Rows = list[dict[str, Any]]
@@ -71,6 +74,29 @@ def seeded_rows() -> Rows:
     return rows
 
 
+def seeded_attribution() -> Rows:
+    """Two models, three features; four sessions of training and two after it."""
+    return [
+        {
+            "date": date(2026, 1, 5) + timedelta(days=day),
+            "exchange": "NSE",
+            "event_time": datetime(2026, 1, 5 + day, 15, 15, tzinfo=INDIA),
+            "model_version": model,
+            "sample": "training" if day < 4 else "session",
+            "feature": feature,
+            "class": name,
+            "mean": (day % 3 - 1) * number / 10,
+            "mean_absolute": number / 5,
+            "std": 0.1,
+            "row_count": 600,
+            "batch_id": f"{model}-{day}",
+        }
+        for model, day, (number, feature), name in product(
+            ("a", "b"), range(6), enumerate(("vix", "trend", "pcr_oi")), ("BUY", "HOLD", "SELL")
+        )
+    ]
+
+
 @pytest.fixture(scope="module")
 def empty(session: Session) -> duckdb.DuckDBPyConnection:
     return session([])
@@ -79,7 +105,8 @@ def empty(session: Session) -> duckdb.DuckDBPyConnection:
 @pytest.fixture(scope="module")
 def seeded(session: Session) -> Mapping[str, duckdb.DuckDBPyConnection]:
     """The same rows in sessions of several time zones."""
-    return {time_zone: session(seeded_rows(), time_zone=time_zone) for time_zone in TIME_ZONES}
+    given = {"attribution": seeded_attribution()}
+    return {zone: session(seeded_rows(), **given, time_zone=zone) for zone in TIME_ZONES}
 
 
 def test_there_are_views_and_checks() -> None:
@@ -90,7 +117,8 @@ def test_there_are_views_and_checks() -> None:
 
 
 def test_every_sql_file_is_in_a_folder_that_is_loaded() -> None:
-    assert sorted(query.path for query in [*ALL, *AUDIT, *HEALTH]) == sorted(QUERIES.rglob("*.sql"))
+    loaded = [*ALL, *AUDIT, *FEATURES, *HEALTH]
+    assert sorted(query.path for query in loaded) == sorted(QUERIES.rglob("*.sql"))
 
 
 def test_sql_holds_no_python() -> None:
@@ -132,7 +160,7 @@ def test_the_header_declares_the_parameters_of_the_statement(query: Query) -> No
     assert set(query.parameters) == set(re.findall(r"\$(\w+)", without_comments))
 
 
-@each_query
+@each_portable
 def test_the_query_keeps_to_what_other_engines_understand(query: Query) -> None:
     without_comments = re.sub(r"--[^\n]*", "", query.sql)
     assert not re.search(
