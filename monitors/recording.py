@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 
 import pyarrow as pa
 
 from catalog.contracts import HEALTH_METRICS
 from lake.append import append
 from lake.commit_log import Commit
+from lake.compaction import Finished
 from lake.errors import CommitConflictError
+from lake.log_cleanup import delete_data_file
 from lake.log_recovery import recover_log
+from lake.maintenance import maintain
+from lake.orphans import Verdict, find_orphans
 from lake.table import Lake, open_table
 from monitors.evidence import Recorded
 from monitors.metrics import METRICS, Sample
 from monitors.probes import Measured
 
 STREAM = "monitors/health_metrics"
+APP_ID = "monitors"
 _TRIES = 5
+_UNDER_WAY_S = 600.0  # a check takes seconds
 
 
 def record(lake: Lake, measured: Measured) -> Recorded:
@@ -38,7 +44,7 @@ def record(lake: Lake, measured: Measured) -> Recorded:
         # The clock may be set back; sequences may not.
         sequence = max((handle.transaction_version(STREAM) or 0) + 1, time.time_ns() // 1000)
         batch_id = f"health-{sequence:016d}"
-        note = {"batch_id": batch_id, "app_id": "monitors", "seq_first": sequence, "seq_last": sequence}
+        note = {"batch_id": batch_id, "app_id": APP_ID, "seq_first": sequence, "seq_last": sequence}
         try:
             commit: Commit | None = append(
                 path, spec, _rows(measured.samples, measured, batch_id), stream=STREAM, sequence=sequence,
@@ -49,6 +55,26 @@ def record(lake: Lake, measured: Measured) -> Recorded:
         if commit is not None:
             return Recorded(commit.version, batch_id)
     raise CommitConflictError("other health checks record their measurements all the time")
+
+
+def look_after(lake: Lake, finished: Finished, *, now: datetime | None = None) -> None:
+    """Compact what finished days left in small files, and delete what killed checks left uncommitted.
+
+    The measurements of a check that was killed before its commit are given up: nobody was told of them.
+
+    Raises:
+        StreamInUseError: Another process is maintaining the table, and does the same.
+        DamagedTableError: The table cannot be read.
+        SpoolUnavailableError: A spool cannot be read, so that nothing can be judged.
+    """
+    spec = HEALTH_METRICS.spec
+    path = lake.tables().get(spec.name)
+    if path is None:
+        return
+    maintain(lake, {spec.name: spec}, finished, now=now)
+    for orphan in find_orphans(lake, path, older_than_s=time.time() - _UNDER_WAY_S):
+        if orphan.verdict is Verdict.UNKNOWN and orphan.note.get("app_id") == APP_ID:
+            delete_data_file(path / orphan.path)
 
 
 def _rows(samples: Sequence[Sample], measured: Measured, batch_id: str) -> pa.Table:

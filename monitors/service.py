@@ -8,14 +8,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from catalog.calendar import SessionCalendar
+from catalog.contracts import HEALTH_METRICS
 from catalog.reference import ReferenceData
-from catalog.upkeep import AFTER_CLOSE
-from lake.errors import DeliveryError, MonitorsUnavailableError, StrikelakeError
+from catalog.upkeep import AFTER_CLOSE, finished_sessions
+from lake.errors import DeliveryError, MonitorsUnavailableError, StreamInUseError, StrikelakeError
 from lake.process_lock import ProcessLock
 from lake.settings import Settings
 from monitors.alerting import Standing, standing_of, tell
@@ -25,6 +27,7 @@ from monitors.daily import day_summary, summary_exists
 from monitors.evaluate import counts
 from monitors.heartbeat import Heartbeat, beat, ping
 from monitors.probes import Probe
+from monitors.recording import look_after
 from monitors.rules import RuleSet
 from monitors.stream_probes import stream_probes
 
@@ -279,11 +282,25 @@ class Service:
                 done.check.problems.append(str(error))
 
     def _sum_up(self) -> Iterator[str]:
-        """The day's summary of each exchange whose session is over and has none yet."""
+        """The day's summary of each exchange whose session is over and has none yet; then tidy up."""
         now = self.clock()
+        summed = False
         for exchange in self.exchanges or self.rules.exchanges:
             day = self.calendar.session_date(exchange, now)
             session = self.calendar.session(exchange, day)
             over = session is not None and now >= session.close + AFTER_CLOSE
             if over and not summary_exists(self.settings.root, exchange, day):
                 yield from day_summary(self.settings, exchange, day)
+                summed = True
+        if summed:
+            self._tidy_up(now)
+
+    def _tidy_up(self, now: datetime) -> None:
+        """Look after the table of measurements, and mirror what that did."""
+        from catalog.batches import sync
+        from catalog.database import opened_database
+
+        with suppress(StreamInUseError):  # the writer does it as well
+            look_after(self.settings.lake, finished_sessions(self.calendar, now), now=now)
+        with opened_database(self.settings.catalog) as engine:
+            sync(self.settings.lake, engine, tables=[HEALTH_METRICS.table])

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -345,3 +349,42 @@ def test_what_the_monitors_write_is_no_trouble_for_doctor_maintenance_and_regist
     names = {path.name for path in (sick.settings.root / "derived" / "health_metrics").glob("date=*")}
     assert f"date={date(2026, 10, 26)}" in names
     assert all(one.state is not AlertState.FIRING for one in service.check().standing.pending)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import lake.append
+from monitors.cli import app
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+{where} = die
+sys.argv[0] = "strikelake"
+import lake.cli
+lake.cli.app(["--root", sys.argv[1], "monitors", "check"])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+@pytest.mark.parametrize("where", ["lake.append._commit", "lake.append.sync_log"])
+def test_a_check_that_is_killed_while_it_keeps_what_it_measured_leaves_nothing_behind(
+    service: Service, sick: HealthLake, calendar: SessionCalendar, where: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED.format(where=where), str(sick.settings.root)],
+        check=False, capture_output=True, cwd=sick.folder,
+    )  # fmt: skip
+    assert done.returncode == -9, done.stderr
+    assert read_heartbeat(sick.settings.root) is None
+    table = sick.settings.root / "derived" / "health_metrics"
+    long_ago = time.time() - 3_600
+    for file in table.rglob("*.parquet"):
+        os.utime(file, (long_ago, long_ago))
+    assert service.check().exit_code == 0
+    clock_of(service).now = at(16, 0)
+    list(service.run(once=True))
+    finished = finished_sessions(calendar, NOW)
+    findings = examine(sick.settings.lake, sick.settings.catalog, finished=finished)
+    assert findings == []

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from catalog.batches import sync
 from catalog.calendar import SessionCalendar
-from catalog.contracts import HEALTH_METRICS, OPTION_CHAIN, QUARANTINE, Contract
+from catalog.contracts import ATTRIBUTION, HEALTH_METRICS, OPTION_CHAIN, QUARANTINE, Contract
 from catalog.database import opened_database
 from lake.append import append
 from lake.settings import Settings
@@ -128,6 +128,17 @@ class HealthLake:
         }  # fmt: skip
         (folder / "model.json").write_text(json.dumps(document), encoding="utf-8")
 
+    def contributions(self, *, first: date, sample: str, means: Sequence[float], sequence: int) -> None:
+        """What the model's one feature added to BUY, on days in a row."""
+        rows = [
+            {"date": first + timedelta(days=number), "exchange": "NSE", "model_version": "m1",
+             "event_time": datetime.combine(first + timedelta(days=number), NOW.timetz()), "sample": sample,
+             "feature": "vix", "class": "BUY", "mean": mean, "mean_absolute": abs(mean), "std": 0.1,
+             "row_count": 300}
+            for number, mean in enumerate(means)
+        ]  # fmt: skip
+        self.commit(ATTRIBUTION, rows, sequence=sequence)
+
     def drift(self, *, first: datetime, missing: float, windows: int = 3) -> None:
         """Scores of the model's one feature, in half-hour windows from `first` on."""
         for number in range(windows):
@@ -230,5 +241,8 @@ def build(folder: Path, *, change: Callable[[Rows], Rows] = lambda rows: rows) -
         made.summary(exchange)
     made.model()
     made.drift(first=at(9, 15), missing=0.01, windows=2)
+    about_nothing = [0.01, -0.01, 0.012, -0.008, 0.009, -0.011, 0.007, -0.01]
+    made.contributions(first=DAY - timedelta(days=20), sample="training", means=about_nothing, sequence=1)
+    made.contributions(first=DAY - timedelta(days=12), sample="session", means=about_nothing[:5], sequence=2)
     made.mirror()
     return made
