@@ -133,6 +133,11 @@ class Settings(BaseSettings):
             raise ValueError("use 1 to 64 letters, digits, '-' or '_'")
         return value
 
+    @field_validator("alert_webhook_url", "alert_webhook_token", mode="before")
+    @classmethod
+    def _empty_is_not_set(cls, value: object) -> object:
+        return value or None
+
     @field_validator("timezone")
     @classmethod
     def _timezone_is_known(cls, value: str) -> str:
@@ -199,6 +204,6 @@ def load_settings(**given: Any) -> Settings:
 
 
 def _may_be_secret(place: tuple[int | str, ...]) -> bool:
-    """Whether a value is not to be shown: of a secret, or of a name we do not know, like one misspelt."""
+    """Whether a value is not to be shown: of a secret, or of a name that is not known, like one misspelt."""
     field = Settings.model_fields.get(str(place[0])) if place else None
     return field is None or str(place[0]) == "alert_apprise" or field.annotation == SecretStr | None

@@ -247,6 +247,8 @@ class AlertEngine:
     def _tell(
         self, now: datetime, group: Group, alerts: Sequence[Alert], subscription: Subscription
     ) -> Enqueued | None:
+        if not alerts:
+            return None  # all are muted, which says nothing about whether they are over
         undelivered = self._outbox.has_queued(group)
         before = self._store.told(group)
         reason = reason_to_tell(now, before, alerts, subscription, undelivered=undelivered)
