@@ -213,16 +213,10 @@ class SignalGenerator:
         sizes = np.abs(contributions[:-1])
         total = sizes.sum()
         shares = sizes / total if total else sizes
-        order = np.argsort(-sizes, kind="stable")[: self._top]
         names = self.info.feature_names
         return [
-            self._feature(
-                names[place],
-                values,
-                float(sizes[place]) / total if total else 0.0,
-                float(contributions[place]),
-            )
-            for place in order
+            self._feature(names[place], values, float(shares[place]), float(contributions[place]))
+            for place in np.argsort(-sizes, kind="stable")[: self._top]
         ]
 
     def _context(self, values: Mapping[str, float], regime: Mapping[str, str]) -> list[TopFeature]:
@@ -251,7 +245,7 @@ class SignalGenerator:
             if share > MAX_MISSING and not self._allow_missing:
                 raise ContractError(
                     f"{len(row.missing)} of {len(self.info.features)} features are missing, with {share:.0%} "
-                    f"of the model's importance: {_some(row.missing)}; allow_missing=True answers all the same"
+                    f"of the model's importance: {_some(row.missing)}; allow_missing=True answers anyway"
                 )
             told.append(f"missing, with {share:.0%} of the model's importance: {_some(row.missing)}")
         if row.unknown:
