@@ -10,7 +10,7 @@
     * fix the settings: SettingsError
     * stop the other process: StreamInUseError
     * repair the lake: DamagedTableError
-    * bring the model again: ModelNotReadableError
+    * bring the model again, or train one: ModelNotReadableError, StaleModelError
 
 Errors of deltalake, duckdb and SQLAlchemy are mapped to these once, where they are called.
 """
@@ -115,6 +115,10 @@ class SilenceNotFoundError(StrikelakeError):
 
 class ModelNotReadableError(StrikelakeError):
     """A model's files are damaged, do not belong together, or are not to be trusted."""
+
+
+class StaleModelError(StrikelakeError):
+    """A model is older than it may be; train a new one."""
 
 
 class SettingsError(StrikelakeError):
