@@ -6,6 +6,7 @@
 -- parameter $now: UTC, the moment looked at, at most the session's close
 -- grain: one row per symbol
 -- units: price_frozen_s seconds; last_price in rupees; chains is a count
+-- note: From the first chain that had the newest price: a feed that comes back after a pause is not frozen.
 -- note: A symbol without a price has no row.
 -- note: A source that repeats its last answer with a new time is found by this alone. An index that trades
 --   changes within seconds.
@@ -26,18 +27,25 @@ ranked AS (
             ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
         ) AS last_price
     FROM prices
+),
+
+moves AS (
+    SELECT
+        *,
+        max(event_time) FILTER (WHERE price <> last_price) OVER (PARTITION BY symbol) AS last_other
+    FROM ranked
 )
 
 SELECT
     symbol,
     (
         epoch_us(max(event_time))
-        - epoch_us(coalesce(max(event_time) FILTER (WHERE price <> last_price), min(event_time)))
+        - epoch_us(min(event_time) FILTER (WHERE last_other IS NULL OR event_time > last_other))
     ) / 1e6 AS price_frozen_s,
     max(last_price) AS last_price,
     max(event_time) AS newest_event_time,
     arg_max(batch_id, event_time) AS newest_batch_id,
     count(*) AS chains
-FROM ranked
+FROM moves
 GROUP BY symbol
 ORDER BY symbol

@@ -102,15 +102,15 @@ CHAINS: dict[str, tuple[str, Callable[[Rows], Rows]]] = {
     ),
     "prices are missing": (
         "prices_missing BSE",
-        alter(lambda r: is_of(r, exchange="BSE") and every_second_strike(r) and recent(r), ltp=None),
+        alter(lambda r: is_of(r, exchange="BSE") and recent(r), ltp=None),
     ),
     "open interest is missing": (
         "open_interest_missing BSE",
-        alter(lambda r: is_of(r, exchange="BSE") and every_second_strike(r) and recent(r), oi=None),
+        alter(lambda r: is_of(r, exchange="BSE") and recent(r), oi=None),
     ),
     "the price of the underlying is missing": (
         "underlying_missing NSE",
-        alter(lambda r: of_nse(r) and every_second_strike(r) and recent(r), underlying_price=None),
+        alter(lambda r: of_nse(r) and recent(r), underlying_price=None),
     ),
     "puts are missing all day": (
         "one_sided_strikes NSE",

@@ -117,7 +117,7 @@ def test_the_rules_in_force_are_listed_with_the_user_s_changes(near: HealthLake)
     rows = json.loads(monitors(near, "rules", "--output", "json").stdout)
     by_name = {row["rule"]: row for row in rows}
     assert by_name["disk_low"]["enabled"] is False
-    assert by_name["feed_stale"]["breach"] == "> 300"
+    assert by_name["feed_stale"]["breach"] == "> 480"
     assert by_name["feed_stale"]["severity"] == "CRITICAL"
 
 

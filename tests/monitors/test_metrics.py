@@ -145,6 +145,29 @@ def test_one_chain_cut_short_is_no_finding_and_three_are(
     assert value(found, "chain_completeness_pct", symbol="BANKNIFTY", expiry="2026-10-27") == 100
 
 
+def test_a_price_is_frozen_since_the_first_chain_that_had_it(
+    bare: HealthLake, calendar: SessionCalendar
+) -> None:
+    rows = [
+        {**row, "underlying_price": 25_000.0}
+        if row["event_time"] > at(11, 50) and row["symbol"] == "NIFTY"
+        else row
+        for row in chain_rows(until=at(12, 0))
+    ]
+    bare.commit(OPTION_CHAIN, rows)
+    found = measured(bare, calendar)
+    assert value(found, "price_frozen_s", symbol="NIFTY") == 9 * 60
+    assert value(found, "price_frozen_s", symbol="BANKNIFTY") == 0
+
+
+def test_a_feed_that_comes_back_after_a_pause_is_not_frozen(
+    bare: HealthLake, calendar: SessionCalendar
+) -> None:
+    rows = [row for row in chain_rows(until=at(12, 0)) if not at(11, 35) < row["event_time"] < at(12, 0)]
+    bare.commit(OPTION_CHAIN, rows)
+    assert value(measured(bare, calendar), "price_frozen_s", symbol="NIFTY") == 0
+
+
 def test_a_chain_received_twice_is_as_full_as_once(bare: HealthLake, calendar: SessionCalendar) -> None:
     rows = chain_rows(until=at(12, 0))
     again = [
