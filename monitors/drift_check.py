@@ -18,7 +18,7 @@ from monitors.drift import DriftScore, check_drift
 from monitors.drift_breaches import DriftBreach, find_breaches
 from monitors.drift_model import ModelReference, profile_of
 from monitors.drift_record import recent_scores, record
-from monitors.evidently_report import report_drift
+from monitors.evidently_report import newest_report, report_drift, report_file
 
 TrainingRows = Callable[[], pa.Table]
 
@@ -32,7 +32,7 @@ class DriftCheck:
         breaches: Features that have drifted, worst first; see `drift_breaches.worst_features`.
         attribution: Features whose contributions have drifted, worst first.
         is_new: True if no feature was in breach one window ago.
-        html: Evidently's report, made when breaches are new.
+        html: Evidently's report: made when breaches are new, later on the newest of those.
         notes: What could not be done, and why, e.g. the report for too few rows.
     """
 
@@ -88,12 +88,15 @@ def run_drift_check(
     before = find_breaches(score for score in history if score.window_end != newest)
     is_new = bool(breaches) and not before
     html, notes = None, []
-    if is_new and reports is not None:
-        try:
-            html = report_drift(
-                training_rows(), live, reports, exchange=model.exchange, dataset=model.dataset,
-                occasion="drift", features=model.features, now=at,
-            ).html  # fmt: skip
-        except NotEnoughDataError as error:
-            notes.append(str(error))
+    if breaches and reports is not None and newest is not None:
+        html = newest_report(reports, model.exchange, "drift")
+        day = calendar.session_date(model.exchange, newest)
+        if is_new and not report_file(reports, model.exchange, "drift", day, newest).exists():
+            try:
+                html = report_drift(
+                    training_rows(), live, reports, exchange=model.exchange, dataset=model.dataset,
+                    occasion="drift", features=model.features, now=newest,
+                ).html  # fmt: skip
+            except NotEnoughDataError as error:
+                notes.append(str(error))
     return DriftCheck(tuple(scores), tuple(breaches), tuple(attribution), is_new, html, tuple(notes))

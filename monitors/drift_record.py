@@ -25,7 +25,7 @@ RECENT = timedelta(days=10)
 
 
 def record(lake: Lake, scores: Sequence[DriftScore]) -> list[Commit]:
-    """Append scores, a commit a window and kind (windows, sessions, reports); windows that are there add nothing.
+    """Append scores, a commit a window and kind (windows, sessions, reports); what is there adds nothing.
 
     The sequence of a stream is the end of the window, so a window that ends before one that was recorded
     counts as recorded, too: score windows in the order of time.

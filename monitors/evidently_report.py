@@ -129,7 +129,7 @@ def report_drift(
         )
         for name, (_, current_side) in sides.items()
     )  # fmt: skip
-    file = _file(folder / exchange, occasion, window.date, symbol, now or datetime.now(UTC))
+    file = report_file(folder, exchange, occasion, window.date, now or datetime.now(UTC), symbol)
     _keep(file, html)
     prune(folder / exchange)
     return EvidentlyReport(scores, left_out, file)
@@ -295,10 +295,18 @@ def _run(
     return distances, html
 
 
-def _file(folder: Path, occasion: Occasion, day: date, symbol: str | None, now: datetime) -> Path:
+def report_file(
+    folder: Path, exchange: str, occasion: Occasion, day: date, now: datetime, symbol: str | None = None
+) -> Path:
+    """Where a report is kept: `<exchange>/daily-<date>.html`, `<exchange>/drift-<date>T<time>Z.html`."""
     whose = f"-{symbol}" if symbol else ""
     when = f"{day}" if occasion == "daily" else f"{day}T{now.astimezone(UTC):%H%M%S}Z"
-    return folder / f"{occasion}-{when}{whose}.html"
+    return folder / exchange / f"{occasion}-{when}{whose}.html"
+
+
+def newest_report(folder: Path, exchange: str, occasion: Occasion) -> Path | None:
+    """The newest report there is, None if there is none."""
+    return max((folder / exchange).glob(f"{occasion}-*.html"), default=None)
 
 
 def _keep(file: Path, html: str) -> None:
