@@ -185,7 +185,7 @@ def information(phi: float, *, step: bool) -> float:
 
 
 def best_power(phi: float, alpha: float, *, step: bool) -> float:
-    """Power of the most powerful test of its level that does not know the sign: the normal one of two sides."""
+    """Power of the most powerful test that does not know the sign: the normal one of two sides."""
     size, limit = np.sqrt(information(phi, step=step)), -ndtri(alpha / 2)
     return float(ndtr(size - limit) + ndtr(-size - limit))
 
@@ -270,8 +270,8 @@ def breaches(calendar: SessionCalendar, *, reference: int, seed: int) -> str:
             total += 1
             fired += bool(find_breaches([s for w in windows[last - IN_A_ROW : last] for s in w]))
     return (
-        f"breaches without drift ({IN_A_ROW} windows in a row, {FAMILY_ALPHA} for all 30 features of a window): "
-        f"{fired} of {total} windows in {3 * live} sessions"
+        f"breaches without drift ({IN_A_ROW} windows in a row, {FAMILY_ALPHA} for all 30 features of a "
+        f"window): {fired} of {total} windows in {3 * live} sessions"
     )
 
 
