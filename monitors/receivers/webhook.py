@@ -7,6 +7,7 @@ and follow proxies and redirects to who knows where.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import ssl
 from collections.abc import Callable
@@ -78,6 +79,8 @@ class Webhook:
     async def _send(self, notification: Notification) -> Failure | None:
         import httpx
 
+        # At DEBUG it shows the headers of answers, and a redirect repeats our URL.
+        logging.getLogger("httpcore").setLevel(logging.INFO)
         try:
             async with asyncio.timeout(self.deadline_s):
                 return await self._post(notification)
