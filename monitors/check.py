@@ -113,7 +113,8 @@ def run_check(
             )
             measured = measure(around, all_probes() if probes is None else probes)
             check = Check(moment, measured)
-            if keep:
+            # A folder without a lake, one that was not mounted perhaps, must not be made one.
+            if keep and settings.lake.exists():
                 _keep(settings, check, opening)
             history = History(around, rule_set.enabled)
             check.judgements = evaluate(rule_set.enabled, measured, history, settings, check.recorded)

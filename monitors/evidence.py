@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+from catalog.exchanges import EXCHANGES
 from lake.cli import command_line
 from lake.settings import Settings
 from lake.snapshot import literal
@@ -115,16 +116,9 @@ def joined(*words: str) -> str:
 
 def _measure_again(settings: Settings, sample: Sample) -> str:
     words = ["monitors", "check", "--dry-run", "--output", "json"]
-    if sample.exchange in settings_exchanges():
+    if sample.exchange in EXCHANGES:
         words += ["--exchange", sample.exchange]
     return f"{command_line(settings)} {joined(*words)}"
-
-
-def settings_exchanges() -> tuple[str, ...]:
-    """Codes that `--exchange` takes."""
-    from catalog.exchanges import EXCHANGES
-
-    return tuple(EXCHANGES)
 
 
 def _literal(value: Any) -> str:

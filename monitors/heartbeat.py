@@ -126,7 +126,10 @@ def ping(url: str) -> None:
     Raises:
         DeliveryError: It did not answer with success; the message does not name the address.
     """
-    import httpx
+    try:
+        import httpx
+    except ImportError as error:
+        raise DeliveryError("heartbeat_url needs httpx: pip install 'strikelake[monitors]'") from error
 
     try:
         # No redirect: who answers for another host is not the watcher.

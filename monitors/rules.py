@@ -183,7 +183,10 @@ def load_rules(users: Path | None = None, *, shipped: Path = SHIPPED, runbook: P
             if key not in _TOP:
                 raise node.error(f"{key!r} is not known here; there are: {', '.join(_TOP)}", at_key=True)
         if "exchanges" in top:
-            exchanges = _exchanges(top["exchanges"], allowed=tuple(EXCHANGES))
+            try:
+                exchanges = _exchanges(top["exchanges"], allowed=tuple(EXCHANGES))
+            except SettingsError as error:
+                raise top["exchanges"].error(f"exchanges: {error}") from None
         rules = top["rules"].mapping("rules") if "rules" in top else {}
         for name, node in rules.items():
             if not _RULE_NAME.fullmatch(name):
@@ -307,7 +310,7 @@ def _exchanges(node: Node, *, allowed: tuple[str, ...]) -> tuple[str, ...]:
     unknown = [name for name in found if name not in allowed]
     if unknown or not found or len(set(found)) < len(found):
         told = f"{unknown[0]!r} is not known" if unknown else "name each exchange once, and at least one"
-        raise node.error(f"exchanges: {told}; there are: {', '.join(allowed)}")
+        raise SettingsError(f"{told}; there are: {', '.join(allowed)}")
     return found
 
 

@@ -124,7 +124,10 @@ def read_yaml(path: Path) -> Node:
     Raises:
         SettingsError: It cannot be read or is no valid YAML; the message names file and line.
     """
-    import yaml
+    try:
+        import yaml
+    except ImportError as error:
+        raise SettingsError("the monitors need PyYAML: pip install 'strikelake[monitors]'") from error
 
     try:
         text = path.read_text(encoding="utf-8")

@@ -17,7 +17,13 @@ from catalog.calendar import SessionCalendar
 from catalog.contracts import HEALTH_METRICS
 from catalog.reference import ReferenceData
 from catalog.upkeep import AFTER_CLOSE, finished_sessions
-from lake.errors import DeliveryError, MonitorsUnavailableError, StreamInUseError, StrikelakeError
+from lake.errors import (
+    DeliveryError,
+    MonitorsUnavailableError,
+    StreamInUseError,
+    StrikelakeError,
+    TableNotFoundError,
+)
 from lake.process_lock import ProcessLock
 from lake.settings import Settings
 from monitors.alerting import Standing, standing_of, tell
@@ -172,6 +178,7 @@ class Service:
         Raises:
             StreamInUseError: Another check is being made.
             SpoolUnavailableError: The lock cannot be taken.
+            TableNotFoundError: There is no folder of the lake.
         """
         lock = self._lock()
         try:
@@ -252,6 +259,15 @@ class Service:
         )  # fmt: skip
 
     def _lock(self) -> ProcessLock:
+        """One check at a time; nothing is made where no lake is.
+
+        Raises:
+            TableNotFoundError: There is no such folder.
+        """
+        if not self.settings.root.is_dir():
+            raise TableNotFoundError(
+                f"no lake at {self.settings.root}: nothing was checked and nobody told; give --root"
+            )
         path = self.settings.root / "monitors" / "check.lock"
         return ProcessLock(path, role="health check of this lake", hint="one at a time is enough")
 

@@ -190,6 +190,17 @@ def test_following_again_adds_nothing_and_new_commits_are_added_alone(
     assert mirror.pending_commits(filled, engine) == 0
 
 
+def test_it_is_told_how_far_the_mirror_is_behind_each_log(filled: Lake, engine: Engine, add: Append) -> None:
+    assert {mirrored for _, mirrored in mirror.behind(filled, engine).values()} == {-1}
+    mirror.sync(filled, engine)
+    told = mirror.behind(filled, engine)
+    assert told.keys() == filled.tables().keys()
+    assert all(newest == mirrored for newest, mirrored in told.values())
+    add(chain_rows(1, start=900), 9)
+    newest, mirrored = mirror.behind(filled, engine)["option_chain"]
+    assert newest == mirrored + 1
+
+
 def test_commits_made_while_the_catalog_was_gone_are_caught_up(
     filled: Lake, engine: Engine, database: Database, add: Append
 ) -> None:

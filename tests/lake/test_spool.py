@@ -221,6 +221,27 @@ def test_a_second_connection_sees_whole_puts_and_its_clearing_is_seen_by_the_fir
     other.close()
 
 
+def test_the_backlog_tells_rows_and_age_by_group_and_nothing_of_groups_without_any(spool: Spool) -> None:
+    assert spool.backlog() == []
+    before_us = time.time_ns() // 1000
+    entries = [entry(3), entry(2, 3, table="events"), entry(4, group="B")]
+    spool.put(entries, offered=offered_by(entries))
+    spool.put([entry(1, 9)], offered={("readings", "A"): 1})
+    a, b = spool.backlog()
+    assert [(one.group, one.rows) for one in (a, b)] == [("A", 6), ("B", 4)]
+    assert before_us <= a.oldest_us <= time.time_ns() // 1000
+    spool.clear("readings", spool.newest())
+    assert [(one.group, one.rows) for one in spool.backlog()] == [("A", 2)]
+
+
+def test_the_newest_rows_of_a_group_come_newest_entry_first(spool: Spool) -> None:
+    entries = [entry(2, 0), entry(2, 10, group="B"), entry(2, 20), entry(2, 30, table="events"), entry(2, 40)]
+    spool.put(entries, offered=offered_by(entries))
+    newest = spool.newest_rows("readings", "A", limit=2)
+    assert [rows.column("n").to_pylist() for rows in newest] == [[40, 41], [20, 21]]
+    assert spool.newest_rows("readings", "C", limit=2) == []
+
+
 def test_bytes_in_use_fall_once_entries_are_cleared(spool: Spool) -> None:
     empty = spool.used_bytes()
     put(spool, *[entry(20_000, 20_000 * n) for n in range(10)])

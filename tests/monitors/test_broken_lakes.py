@@ -29,7 +29,6 @@ from monitors.rules import load_rules
 
 Look = Callable[..., Check]
 FRIDAY = DAY - timedelta(days=3)
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="commands are split as a POSIX shell does")
 
 
 def is_of(row: dict[str, Any], **wanted: Any) -> bool:
@@ -331,6 +330,8 @@ def _order(one: Judgement) -> list[str]:
 
 def shows_the_value(one: Judgement) -> None:
     """Run the command of an alert, and find its value in what it prints."""
+    if sys.platform == "win32":
+        return  # nothing in Python splits a line as cmd does
     words = shlex.split(str(one.evidence["command"]))
     assert words[0] == "strikelake"
     done = call(words[1:])

@@ -155,6 +155,7 @@ def test_what_is_wrong_is_told_with_file_and_line(tmp_path: Path, name: str) -> 
         load_rules(path)
     assert str(raised.value).startswith(f"{path}:{line}: "), str(raised.value)
     assert told in str(raised.value)
+    assert str(raised.value).count(str(path)) == 1
 
 
 def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from health_lake import INDIA, NOW, PLENTY, HealthLake, at
+from health_lake import INDIA, NOW, PLENTY, HealthLake, at, build, chain_rows
 from pydantic import SecretStr
 
 from catalog.calendar import SessionCalendar
 from catalog.database import opened_database
 from catalog.doctor import examine
 from catalog.upkeep import finished_sessions, maintain_lake
-from lake.errors import StreamInUseError
+from lake.errors import StreamInUseError, TableNotFoundError
 from lake.process_lock import ProcessLock
 from lake.session import Session
 from lake.settings import Settings
@@ -166,6 +166,52 @@ def test_measurements_that_cannot_be_kept_do_not_keep_alerts_from_being_told(
     assert done.exit_code == 1
     assert any("could not be kept" in problem for problem in done.check.problems)
     assert "macro_availability" in {row["rule"] for row in logged(service)}
+
+
+def test_a_folder_that_is_not_there_is_not_made(
+    tmp_path: Path, calendar: SessionCalendar, rules: RuleSet
+) -> None:
+    service = Service(Settings(root=tmp_path / "nowhere"), calendar, rules)
+    with pytest.raises(TableNotFoundError, match="nobody told"):
+        service.check()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_a_lake_is_told_of_and_made_none(service: Service, sick: HealthLake) -> None:
+    for name in ("raw_stream", "derived"):
+        (sick.settings.root / name).rename(sick.folder / name)
+    assert service.check().exit_code == 1
+    assert "check_failed" in {row["rule"] for row in logged(service)}
+    assert not sick.settings.lake.exists()
+
+
+def test_a_feed_that_stops_and_comes_back_is_told_when_and_as_often_as_it_should(
+    tmp_path: Path, calendar: SessionCalendar, rules: RuleSet
+) -> None:
+    rows = chain_rows(until=at(13, 15))
+    made = build(
+        tmp_path, change=lambda _: [row for row in rows if not at(11, 50) < row["event_time"] < at(12, 20)]
+    )
+    clock = Clock(at(11, 45))
+    service = Service(
+        settings_of(made), calendar, rules, disk_usage=lambda _: PLENTY, clock=clock, sleep=clock.sleep
+    )
+    lines = service.run()
+    while clock.now < at(13, 10):
+        next(lines)
+    told = [
+        (row["rule"], row["exchange"], row["status"], row["time"][:16])
+        for row in logged(service)
+        if row["rule"].startswith("feed")
+    ]
+    # UTC: five and a half hours before. Both exchanges stop; a check every five minutes sees it at 12:00.
+    for exchange in ("NSE", "BSE"):
+        assert [row for row in told if row[1] == exchange] == [
+            ("feed_stale", exchange, "firing", "2026-10-26T06:30"),
+            ("feed_stale", exchange, "resolved", "2026-10-26T06:50"),
+            ("feed_paused", exchange, "firing", "2026-10-26T06:50"),
+            ("feed_paused", exchange, "resolved", "2026-10-26T07:20"),
+        ]
 
 
 def test_two_checks_at_once_are_refused(service: Service) -> None:
