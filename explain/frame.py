@@ -10,11 +10,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from catalog.features import KEYS
+
+__all__ = ["CLASSES", "KEYS", "LabelTerms", "TrainingFrame", "feature_matrix"]
+
 CLASSES = ("BUY", "HOLD", "SELL")
 """Classes in the order of the model's outputs: alphabetical, as LightGBM's `classes_` are."""
-
-KEYS = ("event_time", "date", "exchange", "symbol")
-"""Columns of a frame that are no features: whose row it is, and of when."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ from small_lake import SmallLake
 from training_lake import empty_lake, lake_of, training_lake
 
 from catalog import datasets
+from catalog.app_features import PREFIX, refuse_lookahead
 from catalog.contracts import ML_FEATURES, OPTION_CHAIN
 from catalog.reference import ReferenceData
-from explain.app_features import PREFIX, refuse_lookahead
 from explain.features import FeatureRow, build_frame, feature_names, feature_rows, features_at
 from explain.frame import KEYS, LabelTerms
 from ingest.convert import convert

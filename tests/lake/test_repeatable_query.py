@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from lake import repeatable_query
 from lake.digest import content_digest
 from lake.errors import QueryError
 from lake.repeatable_query import check_repeatable, repeatable_connection, run_repeatably
@@ -140,7 +141,7 @@ def test_it_works_on_disk_beyond_its_memory(
 ) -> None:
     sql = "SELECT range AS n, sum(range * 0.1) AS s FROM range(2000000) GROUP BY range"
     whole = result(table, many, sql)
-    monkeypatch.setattr("lake.repeatable_query._MEMORY", "150MB")
+    monkeypatch.setitem(repeatable_query._REPEATABLE, "memory_limit", "'150MB'")
     assert content_digest(result(table, many, sql)) == content_digest(whole)
 
 

@@ -23,7 +23,7 @@ CHECKS = load_folder(QUERIES / "checks", known=TABLES | {view.name for view in V
 ALL = [*VIEWS, *CHECKS]
 # Not over the lake's tables: lake.lookahead registers what these read, and tests/lake/test_asof.py runs them.
 AUDIT = load_folder(QUERIES / "audit", known={"questions", "history", "offences"})
-# Steps over one session, with parameters: explain.session_features runs them, and tests/explain tests them.
+# Steps over one session, with parameters: catalog.session_features runs them, and tests/explain tests them.
 FEATURES = load_folder(QUERIES / "features", known=TABLES | {"feature_symbols"})
 # Of an exchange and a moment, with parameters: monitors.lake_probes runs them, and tests/monitors tests them.
 HEALTH = load_folder(

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalog.contracts import ML_FEATURES
-from explain.session_features import Hours
+from catalog.session_features import Hours
 from lake.asof import AsOfColumn, asof_join
 from lake.errors import ContractError
 from lake.lookahead import audit_lookahead

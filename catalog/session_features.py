@@ -14,7 +14,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from explain.frame import LabelTerms
 from lake.queries import QUERIES, load_query
 from lake.session import Session
 
@@ -74,11 +73,19 @@ def newest_features(session: Session, hours: Hours, symbol: str, at: datetime) -
 
 
 def labelled_features(
-    session: Session, hours: Hours, terms: LabelTerms, *, symbols: Sequence[str] = ()
+    session: Session, hours: Hours, horizon: timedelta, threshold: float, *, symbols: Sequence[str] = ()
 ) -> pa.Table:
-    """The rows of features of one session that have a label, with `forward_return` and `label`."""
+    """The rows of features of one session that have a label, with `forward_return` and `label`.
+
+    Args:
+        session: The lake.
+        hours: Which session.
+        horizon: How far the label looks ahead.
+        threshold: Beyond so many expected moves a row is BUY or SELL.
+        symbols: Underlyings; none for all there are.
+    """
     with _Steps(session, hours, symbols, None) as steps:
-        return steps.labelled(terms)
+        return steps.labelled(horizon, threshold)
 
 
 class _Steps:
@@ -124,12 +131,9 @@ class _Steps:
             self._keep(name, self._run(name))
         return self._run(_FEATURES)
 
-    def labelled(self, terms: LabelTerms) -> pa.Table:
+    def labelled(self, horizon: timedelta, threshold: float) -> pa.Table:
         self._keep(_FEATURES, self.features())
-        self._parameters |= {
-            "horizon_us": terms.horizon // timedelta(microseconds=1),
-            "threshold": terms.threshold,
-        }
+        self._parameters |= {"horizon_us": horizon // timedelta(microseconds=1), "threshold": threshold}
         self._keep(_LABELS, self._run(_LABELS))
         return self._session.table(
             f"SELECT {_FEATURES}.*, forward_return, label FROM {_FEATURES} INNER JOIN {_LABELS} USING (chain)"
