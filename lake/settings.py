@@ -90,6 +90,7 @@ class Settings(BaseSettings):
         catalog_url: SQLAlchemy URL of the catalog, `sqlite:///<root>/catalog.db` by default.
         timezone: Zone in which times without an offset are read and times are shown.
         models_dir: Folder of the trained models and their reports.
+        reports_dir: Folder of drift reports.
         phase2_metrics_dir: Folder of the summaries that trackers write, `<EXCHANGE>_summary.json`.
         rules_file: The user's changes to the monitors' rules, `<root>/rules.yaml` by default.
         heartbeat_url: Address that is asked after every health check, for a watcher elsewhere that misses
@@ -117,6 +118,7 @@ class Settings(BaseSettings):
     catalog_url: str | None = None
     timezone: str = "Asia/Kolkata"
     models_dir: Path = Path("models")
+    reports_dir: Path = Path("reports")
     phase2_metrics_dir: Path = Path("metrics/phase2_metrics")
     rules_file: Path | None = None
     heartbeat_url: SecretStr | None = None

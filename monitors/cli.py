@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
+_FIRING = 3
 _EVERY = Annotated[str, typer.Option(help="Time between two checks: 90s, 5m ...")]
 _EXCHANGES = Annotated[
     list[str] | None, typer.Option("--exchange", help="Only this exchange; may be repeated.")
@@ -98,6 +99,38 @@ def watch(ctx: typer.Context, output: _OUTPUT = TextOrJson.TEXT) -> None:
     done = Service.of(settings, rules).watch()
     _show(done, output, settings)
     raise typer.Exit(done.exit_code)
+
+
+@app.command(epilog="Example: strikelake monitors drift --exchange NSE --report")
+def drift(
+    ctx: typer.Context,
+    exchange: _EXCHANGES = None,
+    now: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Look at the session as of this time.")
+    ] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Make Evidently's report of the session as well.")
+    ] = False,
+    output: _OUTPUT = TextOrJson.TEXT,
+) -> None:
+    """Compare live features with the model's training dataset; exit code 3 if some have drifted.
+
+    Scores are kept in the table drift_scores. A breach takes three windows in a row, 25 minutes apart.
+    """
+    from catalog.reference import ReferenceData
+    from monitors.drift_told import drift_lines, drift_of
+
+    settings, rule_set = configured(ctx)
+    calendar = ReferenceData.load(settings.root).calendar
+    moment = _moment(now, settings.timezone) or datetime.now(UTC)
+    names = _known(exchange, rule_set) or rule_set.exchanges
+    found = [drift_of(settings, calendar, name, moment, report=report) for name in names]
+    if output is TextOrJson.JSON:
+        typer.echo(to_json([one.as_data() for one in found], zone=settings.timezone))
+    else:
+        for one in found:
+            typer.echo("\n".join(drift_lines(one)))
+    raise typer.Exit(_FIRING if any(one.breaches for one in found) else 0)
 
 
 @app.command(epilog="Example: strikelake monitors rules")

@@ -46,6 +46,11 @@ DAILY_KEPT, FIRED_KEPT = 10, 20
 """Reports kept of an exchange: of 6.5 MB each, 200 MB in all."""
 
 _FLOOR = 0.01
+
+MINOR_DISTANCE = 0.1
+"""Standard deviations below which a distance is no drift, however alike the reference's sessions are:
+Evidently's own threshold."""
+
 _STALE_S = 86_400.0
 
 Occasion = Literal["daily", "drift"]
@@ -176,7 +181,8 @@ def threshold(values: Floats, sessions: np.ndarray[Any, Any], *, alpha: float = 
         return math.inf
     spread = spread_of(np.array(found), least=LEAST_LOG)
     scale = float(spread.std) * math.sqrt(1 + 1 / float(spread.sessions))
-    return math.exp(float(spread.mean) + float(critical_t(alpha, spread, two_sided=False)) * scale) - _FLOOR
+    limit = math.exp(float(spread.mean) + float(critical_t(alpha, spread, two_sided=False)) * scale) - _FLOOR
+    return max(limit, MINOR_DISTANCE)
 
 
 def prune(folder: Path, *, daily: int = DAILY_KEPT, fired: int = FIRED_KEPT) -> list[Path]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Self
 
 from catalog.calendar import SessionCalendar
@@ -20,6 +20,7 @@ from catalog.upkeep import AFTER_CLOSE, finished_sessions
 from lake.errors import (
     DeliveryError,
     MonitorsUnavailableError,
+    NotEnoughDataError,
     StreamInUseError,
     StrikelakeError,
     TableNotFoundError,
@@ -182,7 +183,10 @@ class Service:
         """
         lock = self._lock()
         try:
-            check = self._check(self.clock(), keep=True)
+            now = self.clock()
+            problems = self._score_drift(now)
+            check = self._check(now, keep=True)
+            check.problems += problems
             done = self._tell(check)
         finally:
             lock.release()
@@ -258,6 +262,18 @@ class Service:
             disk_usage=self.disk_usage, probes=probes,
         )  # fmt: skip
 
+    def _score_drift(self, now: datetime) -> list[str]:
+        """Score the windows of features that have ended; gives back what went wrong."""
+        from monitors.drift_service import check_drift_now
+
+        problems = []
+        for exchange in self.exchanges or self.rules.exchanges:
+            try:
+                check_drift_now(self.settings, self.calendar, exchange, now)
+            except (StrikelakeError, OSError) as error:
+                problems.append(f"drift of {exchange} could not be measured: {error}")
+        return problems
+
     def _lock(self) -> ProcessLock:
         """One check at a time; nothing is made where no lake is.
 
@@ -307,9 +323,22 @@ class Service:
             over = session is not None and now >= session.close + AFTER_CLOSE
             if over and not summary_exists(self.settings.root, exchange, day):
                 yield from day_summary(self.settings, exchange, day)
+                yield from self._report_drift(exchange, day)
                 summed = True
         if summed:
             self._tidy_up(now)
+
+    def _report_drift(self, exchange: str, day: date) -> Iterator[str]:
+        """The day's drift report; that there are too few rows for one is told and no failure."""
+        from monitors.drift_service import daily_report
+
+        try:
+            html = daily_report(self.settings, self.calendar, exchange, day)
+        except NotEnoughDataError as error:
+            yield f"{exchange} {day}: no drift report: {error}"
+        else:
+            if html is not None:
+                yield f"{exchange} {day}: drift report in {html}"
 
     def _tidy_up(self, now: datetime) -> None:
         """Look after the table of measurements, and mirror what that did."""

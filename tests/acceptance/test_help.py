@@ -16,7 +16,7 @@ COMMANDS = {
     "demo": [], "sql": [], "ingest": ["load", "sources", "status", "commit"],
     "dataset": ["create", "list", "show", "replay", "verify", "delete"],
     "explain": ["train", "models", "report", "drift"],
-    "monitors": [
+    "monitors": ["drift",
         "check", "run", "watch", "alerts", "silence", "ack", "test-receivers", "rules", "metrics", "runbook",
         "schedule",
     ],
