@@ -70,18 +70,22 @@ def join_app_features(session: Session, hours: Hours, rows: pa.Table) -> pa.Tabl
         part = rows.filter(is_live if live else pc.invert(is_live))
         if part.num_rows:
             joined = asof_join(part, history, hide_unreceived=live, **terms)
-            _audit(joined, history, hide_unreceived=live, **terms)
+            refuse_lookahead(joined, history, hide_unreceived=live, **terms)
             parts.append(joined)
     return pa.concat_tables(parts).sort_by([("event_time", "ascending"), ("symbol", "ascending")])
 
 
-def _without(rows: pa.Table, names: tuple[str, ...]) -> pa.Table:
-    for name in names:
-        rows = rows.append_column(PREFIX + name, pa.nulls(rows.num_rows, pa.float64()))
-    return rows
+def refuse_lookahead(joined: pa.Table, history: pa.Table, **terms: Any) -> None:
+    """Raise unless every joined value was known at its row's moment, and was the newest then.
 
+    Args:
+        joined: Rows with the joined columns.
+        history: What they are from.
+        terms: As for `lake.lookahead.audit_lookahead`.
 
-def _audit(joined: pa.Table, history: pa.Table, **terms: Any) -> None:
+    Raises:
+        ContractError: One was not; the message names the first.
+    """
     offences = audit_lookahead(joined, history, **terms)
     if offences.num_rows:
         first = offences.slice(0, 1).to_pylist()[0]
@@ -89,3 +93,9 @@ def _audit(joined: pa.Table, history: pa.Table, **terms: Any) -> None:
             f"{offences.num_rows} values of the app's features could not have been known at their moment; "
             f"the first is {first['column']} at {first['as_of']}: {first['reason']}"
         )
+
+
+def _without(rows: pa.Table, names: tuple[str, ...]) -> pa.Table:
+    for name in names:
+        rows = rows.append_column(PREFIX + name, pa.nulls(rows.num_rows, pa.float64()))
+    return rows

@@ -7,7 +7,7 @@
 -- parameter $known_by: UTC, only what was known then
 -- grain: one row per symbol, source, event_time, expiry
 -- units: known_time is when the chain was known; is_live whether it was handed over as it happened; is_near
---   tells the nearest expiry from the next one
+--   tells the nearest expiry from the next one, next_expiry
 -- note: What was handed over as it happened ('live', 'simulator') was known when it was received. A chain is
 --   one update: of one received twice the first counts, and one is left out if a later chain of its symbol
 --   had been received before it. So what was computed once stays as it is, whatever arrives later. Recordings
@@ -71,21 +71,48 @@ of_one_source AS (
     ) = CASE source WHEN 'live' THEN '' ELSE source END
 ),
 
-nearest AS (
+ordered AS (
     SELECT
         *,
+        rank() OVER (ORDER BY symbol, source, event_time, known_time) AS moment,
         min(expiry) OVER (PARTITION BY symbol, source ORDER BY event_time, known_time) AS near_expiry
     FROM of_one_source
 ),
 
+-- A row for each expiry, so that joining it costs little.
+seen AS (
+    SELECT symbol, source, expiry, min(moment) AS moment
+    FROM ordered
+    GROUP BY symbol, source, expiry
+),
+
 ranked AS (
     SELECT
-        *,
-        min(CASE WHEN expiry > near_expiry THEN expiry END) OVER (
-            PARTITION BY symbol, source
-            ORDER BY event_time, known_time
-        ) AS next_expiry
-    FROM nearest
+        ordered.symbol,
+        ordered.source,
+        ordered.event_time,
+        ordered.expiry,
+        ordered.received_time,
+        ordered.known_time,
+        ordered.is_live,
+        ordered.near_expiry,
+        min(seen.expiry) AS next_expiry
+    FROM ordered
+    LEFT JOIN seen
+        ON
+            ordered.symbol = seen.symbol
+            AND ordered.source = seen.source
+            AND ordered.moment >= seen.moment
+            AND ordered.near_expiry < seen.expiry
+    GROUP BY
+        ordered.symbol,
+        ordered.source,
+        ordered.event_time,
+        ordered.expiry,
+        ordered.received_time,
+        ordered.known_time,
+        ordered.is_live,
+        ordered.near_expiry
 )
 
 SELECT
@@ -97,6 +124,7 @@ SELECT
     received_time,
     known_time,
     is_live,
-    expiry = near_expiry AS is_near
+    expiry = near_expiry AS is_near,
+    next_expiry
 FROM ranked
 WHERE expiry = near_expiry OR expiry = next_expiry

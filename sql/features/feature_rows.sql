@@ -22,13 +22,35 @@ WITH neighbours AS (
         max(chain) OVER (
             series RANGE BETWEEN 1350000000 PRECEDING AND 900000000 PRECEDING
         ) AS chain_15m,
-        max(CASE WHEN NOT is_near THEN chain END) OVER (
-            PARTITION BY symbol, source
-            ORDER BY event_time, known_time
-        ) AS further_chain,
         min(chain) OVER (PARTITION BY symbol, source, event_time, is_near) AS first_chain
     FROM feature_chains
     WINDOW series AS (PARTITION BY symbol, source, expiry ORDER BY epoch_us(event_time))
+),
+
+near AS (
+    SELECT *
+    FROM neighbours
+    WHERE is_near AND chain = first_chain
+),
+
+-- As of: each row asks for the newest chain of its next expiry, in the order in which they were known.
+asked AS (
+    SELECT symbol, source, expiry, event_time, known_time, chain, CAST(NULL AS BIGINT) AS asking_chain
+    FROM feature_chains
+    UNION ALL
+    SELECT symbol, source, next_expiry AS expiry, event_time, known_time, CAST(NULL AS BIGINT), chain
+    FROM near
+    WHERE next_expiry IS NOT NULL
+),
+
+answers AS (
+    SELECT
+        asking_chain,
+        max(chain) OVER (
+            PARTITION BY symbol, source, expiry
+            ORDER BY event_time, known_time
+        ) AS next_chain
+    FROM asked
 )
 
 SELECT
@@ -42,10 +64,9 @@ SELECT
     near.chain_5m,
     near.chain_15m,
     further.chain AS next_chain
-FROM neighbours AS near
+FROM near
+LEFT JOIN answers ON near.chain = answers.asking_chain
 LEFT JOIN feature_chains AS further
     ON
-        near.further_chain = further.chain
-        AND further.expiry > near.expiry
+        answers.next_chain = further.chain
         AND epoch_us(near.event_time) - epoch_us(further.event_time) <= 300000000
-WHERE near.is_near AND near.chain = near.first_chain

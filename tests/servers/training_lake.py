@@ -6,7 +6,8 @@ dataset = made.create("train", first=..., last=...)    # see small_lake.SmallLak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -69,12 +70,8 @@ def training_lake(
         expiries=expiries,
     )
     for day, updates in groupby(stream, key=lambda update: update.event_time.date()):
-        kept = []
-        for update in updates:
-            update.source = source
-            changed = change(update)
-            kept += [] if changed is None else [changed]
-        add_updates(made, kept, batch=str(day))
+        of_day = [change(replace(update, source=source)) for update in updates]
+        add_updates(made, [update for update in of_day if update is not None], batch=str(day))
     return made
 
 
@@ -93,6 +90,16 @@ def add_updates(made: SmallLake, updates: Iterable[ChainUpdate], *, batch: str) 
         parts = [with_batch(entry.batch, batch) for entry in entries if entry.table == contract.table]
         if parts:
             made.add(pa.concat_tables(parts, promote_options="default"), contract=contract)
+
+
+def lake_of(root: Path, tables: Mapping[str, pa.Table]) -> SmallLake:
+    """A lake with these rows, each table one commit; their batch ids do not matter."""
+    made = empty_lake(root)
+    for name, rows in tables.items():
+        if rows.num_rows:
+            bare = rows.drop_columns("batch_id") if "batch_id" in rows.column_names else rows
+            made.add(with_batch(bare, "batch-1"), contract=CONTRACTS[name])
+    return made
 
 
 def with_batch(rows: pa.Table, batch: str) -> pa.Table:
