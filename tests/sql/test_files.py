@@ -23,8 +23,11 @@ CHECKS = load_folder(QUERIES / "checks", known=TABLES | {view.name for view in V
 ALL = [*VIEWS, *CHECKS]
 # Not over the lake's tables: lake.lookahead registers what these read, and tests/lake/test_asof.py runs them.
 AUDIT = load_folder(QUERIES / "audit", known={"questions", "history", "offences"})
+# Steps over one session, with parameters: explain.session_features runs them, and tests/explain tests them.
+FEATURES = load_folder(QUERIES / "features", known=TABLES | {"feature_symbols"})
 each_query = pytest.mark.parametrize("query", ALL, ids=lambda query: query.name)
-each_file = pytest.mark.parametrize("query", [*ALL, *AUDIT], ids=lambda query: query.name)
+each_file = pytest.mark.parametrize("query", [*ALL, *AUDIT, *FEATURES], ids=lambda query: query.name)
+each_portable = pytest.mark.parametrize("query", [*ALL, *FEATURES], ids=lambda query: query.name)
 each_view = pytest.mark.parametrize("query", VIEWS, ids=lambda query: query.name)
 
 Rows = list[dict[str, Any]]
@@ -83,7 +86,7 @@ def test_there_are_views_and_checks() -> None:
 
 
 def test_every_sql_file_is_in_a_folder_that_is_loaded() -> None:
-    assert sorted(query.path for query in [*ALL, *AUDIT]) == sorted(QUERIES.rglob("*.sql"))
+    assert sorted(query.path for query in [*ALL, *AUDIT, *FEATURES]) == sorted(QUERIES.rglob("*.sql"))
 
 
 def test_sql_holds_no_python() -> None:
@@ -125,7 +128,7 @@ def test_the_header_declares_the_parameters_of_the_statement(query: Query) -> No
     assert set(query.parameters) == set(re.findall(r"\$(\w+)", without_comments))
 
 
-@each_query
+@each_portable
 def test_the_query_keeps_to_what_other_engines_understand(query: Query) -> None:
     without_comments = re.sub(r"--[^\n]*", "", query.sql)
     assert not re.search(
