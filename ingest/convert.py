@@ -18,6 +18,7 @@ from ingest.chain_rows import ChainRows, context_numbers, leg_payload
 from ingest.events import (
     CHAIN_TABLE,
     FEATURE_TABLE,
+    SIGNAL_TABLE,
     ChainUpdate,
     Reject,
     exchange_key,
@@ -28,6 +29,7 @@ from ingest.events import (
 from ingest.feature_rows import FeatureRows
 from ingest.live_values import event_moment, moment_of, shown
 from ingest.quarantine import quarantine_entries
+from ingest.signal_rows import SignalRows, signal_values
 from lake.errors import MalformedInputError
 from lake.spool import Entry, Key
 
@@ -96,6 +98,7 @@ def _convert(
     done = Converted()
     chains: dict[str, ChainRows] = {}
     features: dict[str, FeatureRows] = {}
+    signals: dict[str, SignalRows] = {}
     rejected: list[_Rejected] = []
     for update in updates:
         offered = rows_offered(update)
@@ -128,6 +131,10 @@ def _convert(
                 day = reference.calendar.session_date(exchange, prepared.moment)
                 bad = feature.add(update, prepared.moment, day)
                 rejects += [bad] if bad else []
+            if prepared.signal is not None:
+                day = reference.calendar.session_date(exchange, prepared.moment)
+                signal = signals.setdefault(exchange, SignalRows(exchange))
+                signal.add(update, prepared.moment, day, prepared.signal)
         if rejects:
             rejected.append((update, prepared.moment, rejects))
     for exchange, chain in chains.items():
@@ -139,6 +146,8 @@ def _convert(
         table = feature.finish()
         if table is not None:
             done.entries.append(Entry(FEATURE_TABLE, exchange, FEATURE_TABLE, table))
+    for exchange, signal in signals.items():
+        done.entries.append(Entry(SIGNAL_TABLE, exchange, SIGNAL_TABLE, signal.finish()))
     _file(rejected, reference, done)
     return done
 
@@ -151,6 +160,7 @@ class _Prepared:
     context: list[float]
     legs: list[tuple[str, list[dict[str, Any]]]]
     features: bool
+    signal: dict[str, Any] | None
     rejects: list[Reject]
 
     def check_complete(self, offered: Mapping[Key, int]) -> None:
@@ -159,7 +169,11 @@ class _Prepared:
         Raises:
             MalformedInputError: There are more or fewer rows than were offered.
         """
-        found = {CHAIN_TABLE: sum(len(legs) for _, legs in self.legs), FEATURE_TABLE: int(self.features)}
+        found = {
+            CHAIN_TABLE: sum(len(legs) for _, legs in self.legs),
+            FEATURE_TABLE: int(self.features),
+            SIGNAL_TABLE: int(self.signal is not None),
+        }
         for reject in self.rejects:
             found[reject.table] = found.get(reject.table, 0) + 1
         counted = {table: rows for (table, _), rows in offered.items()}
@@ -187,14 +201,23 @@ def _prepare(update: ChainUpdate, exchange: str, reference: ReferenceData) -> _P
             rejects += [Reject(*problem, leg_payload(leg, option_type)) for leg in found]
         if brings_features:
             rejects.append(Reject(*problem, update.features, FEATURE_TABLE))
-        return _Prepared(None, [], [], False, rejects)
+        if update.signal is not None:
+            rejects.append(Reject(*problem, update.signal, SIGNAL_TABLE))
+        return _Prepared(None, [], [], False, None, rejects)
     context, problems = context_numbers(update.context)
     if problems:
         detail = "; ".join(problems)
         for option_type, found in legs:
             rejects += [Reject("bad_number", detail, leg_payload(leg, option_type)) for leg in found]
         legs = []
-    return _Prepared(moment, context, legs, brings_features, rejects)
+    signal = None
+    if update.signal is not None:
+        checked = signal_values(update.signal)
+        if isinstance(checked, Reject):
+            rejects.append(checked)
+        else:
+            signal = checked
+    return _Prepared(moment, context, legs, brings_features, signal, rejects)
 
 
 def _file(rejected: list[_Rejected], reference: ReferenceData, done: Converted) -> None:
