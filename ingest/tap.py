@@ -156,8 +156,8 @@ class StreamTap:
         Args:
             exchange: `NSE` or `BSE`.
             record: A mapping by the table's columns, as `explain.signals.Signal.to_record` gives it:
-                `signal`, `confidence`, `probabilities` and `model_version` must be there. What breaks the table's
-                contract goes to quarantine, with the reason.
+                `signal`, `confidence`, `probabilities` and `model_version` must be there. What breaks the
+                table's contract goes to quarantine, with the reason.
             symbol: Underlying, e.g. `NIFTY`.
             event_time: Of the features the signal was made of, see `offer`; a signal can be rebuilt only if
                 it is given.
