@@ -29,13 +29,13 @@ def catalog() -> None:
 
 @app.command(epilog="Example: strikelake catalog sync")
 def sync(ctx: typer.Context) -> None:
-    """Follow the Delta logs into ml_feature_batches; running it again adds nothing."""
+    """Follow the Delta logs into ml_feature_batches; datasets and models, too. Again, it adds nothing."""
     _follow(ctx, from_scratch=False)
 
 
 @app.command(epilog="Example: strikelake catalog rebuild")
 def rebuild(ctx: typer.Context) -> None:
-    """Make ml_feature_batches again from the Delta logs."""
+    """Make ml_feature_batches again from the Delta logs; datasets and models from their folders."""
     _follow(ctx, from_scratch=True)
 
 
@@ -174,6 +174,7 @@ def _follow(ctx: typer.Context, *, from_scratch: bool) -> None:
     from catalog import batches as mirror
     from catalog.database import opened_database
     from catalog.datasets import sync_datasets
+    from catalog.model_runs import sync_models
     from lake.progress import progress_bar
 
     settings = settings_of(ctx)
@@ -187,4 +188,7 @@ def _follow(ctx: typer.Context, *, from_scratch: bool) -> None:
             else:
                 result = mirror.sync(settings.lake, engine, progress=advance)
         typer.echo(f"{result.commits:,} commits followed, {result.batches:,} batches added")
-        sync_datasets(settings.lake, engine)
+        try:
+            sync_datasets(settings.lake, engine)
+        finally:
+            sync_models(settings.models_dir, engine)

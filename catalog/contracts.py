@@ -49,8 +49,7 @@ class Contract:
         sort_by: Columns that compaction sorts rows by: time order, which the newest chain, ranges of time
             and replay want. `benchmarks/layout.py` has the figures.
         widens: True if rows may bring new float64 columns.
-        area: Folder of the lake that the table is in: `raw_stream` for what was captured, `derived` for what
-            was made of it.
+        area: `raw_stream` for what was captured, `derived` for what was worked out from it.
     """
 
     table: str
@@ -61,8 +60,8 @@ class Contract:
     dictionary: tuple[str, ...]
     sort_by: tuple[str, ...]
     widens: bool = False
-    area: str = "raw_stream"
     partition_by: tuple[str, ...] = field(default=("date", "exchange"))
+    area: str = "raw_stream"
 
     @property
     def schema(self) -> pa.Schema:
@@ -244,4 +243,34 @@ SIGNALS = Contract(
     area="derived",
 )
 
-CONTRACTS: dict[str, Contract] = {c.table: c for c in (OPTION_CHAIN, ML_FEATURES, QUARANTINE, SIGNALS)}
+_LOG_ODDS = "log-odds"
+
+ATTRIBUTION = Contract(
+    table="attribution",
+    about="What a feature added to a class's score in one session: of training, or after it.",
+    grain=("model_version", "exchange", "sample", "date", "feature", "class"),
+    columns=(
+        Column("date", pa.date32(), "", "session date, exchange-local", required=True),
+        Column("exchange", pa.string(), "", "NSE or BSE", required=True),
+        Column("event_time", TIME, "UTC", "of the last row that it was worked out on", required=True),
+        Column("model_version", pa.string(), "", "the model that was asked", required=True),
+        Column("sample", pa.string(), "", "training, or session for one after it", required=True),
+        Column("feature", pa.string(), "", "name of the feature", required=True),
+        Column("class", pa.string(), "", "BUY, HOLD or SELL", required=True),
+        Column("mean", pa.float64(), _LOG_ODDS, "mean signed contribution", required=True),
+        Column("mean_absolute", pa.float64(), _LOG_ODDS, "its mean without signs", required=True, minimum=0),
+        Column("std", pa.float64(), _LOG_ODDS, "its spread over the rows of the session", minimum=0),
+        Column("row_count", pa.int64(), "rows", "labelled rows it was worked out on", required=True, above=0),
+        _BATCH_ID,
+    ),
+    sort_by=("model_version", "sample", "feature", "class"),
+    statistics=("event_time", "model_version", "sample"),
+    dictionary=("event_time", "model_version", "sample", "feature", "class", "row_count", "batch_id"),
+    area="derived",
+)
+
+CAPTURED: dict[str, Contract] = {c.table: c for c in (OPTION_CHAIN, ML_FEATURES, QUARANTINE, SIGNALS)}
+"""What ingest commits from its spools."""
+
+CONTRACTS: dict[str, Contract] = CAPTURED | {c.table: c for c in (ATTRIBUTION,)}
+"""Every table there is a contract for."""

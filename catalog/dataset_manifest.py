@@ -330,6 +330,8 @@ def _read_batches(folder: Path) -> pa.Table:
         expected = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))["batches_sha256"]
         if hashlib.sha256(content).hexdigest() != expected:
             raise DamagedTableError(f"{folder / _BATCHES} is not as it was written")
-        return pq.read_table(pa.BufferReader(content))
+        # With threads, a command that ends at once may be aborted by Arrow's as they are just starting.
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
+            return file.read(use_threads=False)
     except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
         raise DamagedTableError(f"the batches of dataset {folder.name} cannot be read: {error}") from error

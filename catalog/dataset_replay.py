@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -16,10 +18,15 @@ from lake.batch_audit import audit_partition
 from lake.digest import ContentDigest
 from lake.errors import DamagedTableError, QueryError, TableNotFoundError
 from lake.partition_reader import files_by_partition, plain_reader
-from lake.repeatable_query import repeatable_connection, run_repeatably
+from lake.repeatable_query import (
+    copy_tables,
+    repeatable_connection,
+    run_repeatably,
+    work_repeatably,
+)
 from lake.selection import Selection, rows_in_order
 from lake.session import Session
-from lake.snapshot import read_snapshot
+from lake.snapshot import literal, quote, read_snapshot
 from lake.table import Lake
 
 Progress = Callable[[int], None]
@@ -27,6 +34,8 @@ Progress = Callable[[int], None]
 
 SOFTWARE = ("strikelake", "duckdb", "deltalake", "pyarrow")
 """Packages whose versions a dataset records."""
+
+_PROVEN = "strikelake__proven"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +88,50 @@ def open_session(lake: Lake, dataset: Dataset) -> Iterator[Session]:
     """A DuckDB session in which the tables are the dataset's rows, for ad hoc queries.
 
     Today's views are there as well; the rows of a dataset with a query are what `replay` gives. Nothing is
-    compared with what was recorded: see `replay` and `verify`.
+    compared with what was recorded: see `open_proven_session`, `replay` and `verify`.
 
     Raises:
         DamagedTableError: Rows are gone or cannot be read.
     """
     with Session(lake, only=dataset.selections()) as session:
         yield session
+
+
+@contextmanager
+def open_proven_session(
+    lake: Lake, dataset: Dataset, *, progress: Progress | None = None
+) -> Iterator[Session]:
+    """`open_session` over copies of the rows, which a row enters only once its batch is proven.
+
+    What is read is what was proven: a file that changes afterwards changes nothing. Queries give the same
+    rows for ever, sums of floating-point numbers included: the copies are in the order of `replay`, and one
+    thread works on them.
+
+    Args:
+        lake: The lake.
+        dataset: What to open.
+        progress: See `Progress`.
+
+    Raises:
+        DamagedTableError: Rows are not those of the dataset; the message names the batch.
+    """
+    batches = dataset.batches()
+    if faults := _inconsistencies(dataset, batches):
+        raise DamagedTableError(f"dataset {dataset.name}: {'; '.join(faults)}")
+    selections = dataset.selections(batches)
+    tables = {name: (read_snapshot(lake.path(name)), one) for name, one in selections.items()}
+    # On disk and not in memory: a dataset may be larger than the machine.
+    with tempfile.TemporaryDirectory(prefix="strikelake-", ignore_cleanup_errors=True) as folder:
+        file = Path(folder) / "dataset.duckdb"
+        with duckdb.connect(file) as copies:
+            copy_tables(copies, tables, progress)
+        with Session(lake, only=selections) as session:
+            work_repeatably(session.connection)
+            session.connection.execute(f"ATTACH {literal(str(file))} AS {_PROVEN} (READ_ONLY)")
+            for name in tables:
+                copied = f"SELECT * FROM {_PROVEN}.{quote(name)}"
+                session.connection.execute(f"CREATE OR REPLACE VIEW {quote(name)} AS {copied}")
+            yield session
 
 
 def replay(

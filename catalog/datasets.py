@@ -24,6 +24,7 @@ from catalog.dataset_replay import (
     Progress,
     combined_digest,
     compare,
+    open_proven_session,
     open_session,
     replay,
     replay_to_arrow,
@@ -50,9 +51,9 @@ from lake.snapshot import read_snapshot
 from lake.table import Lake
 
 __all__ = [
-    "Dataset", "check_not_needed", "create", "datasets_with", "names", "open_session", "read", "remove",
-    "replay", "replay_to_arrow", "replay_to_duckdb", "replay_to_file", "replay_to_folder", "sync_datasets",
-    "verify",
+    "Dataset", "check_not_needed", "create", "datasets_with", "names", "open_proven_session", "open_session",
+    "read", "remove", "replay", "replay_to_arrow", "replay_to_duckdb", "replay_to_file", "replay_to_folder",
+    "sync_datasets", "verify",
 ]  # fmt: skip
 
 _ROWS_AN_INSERT = 10_000

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lake.cli import command_line, settings_of
-from lake.errors import DamagedTableError, QueryError
+from lake.errors import CatalogUnavailableError, DamagedTableError, QueryError
 from lake.output import Format, TextOrJson, show_rows, to_json
 
 if TYPE_CHECKING:
@@ -112,11 +112,12 @@ def list_(
 
 @app.command(epilog="Example: strikelake dataset show week30 --output json")
 def show(ctx: typer.Context, name: _NAME, output: _OUTPUT = TextOrJson.TEXT) -> None:
-    """Show what a dataset is: versions, digests, query; in JSON, every batch as well."""
+    """Show what a dataset is: versions, digests, query, models; in JSON, every batch as well."""
     from catalog.dataset_manifest import read
 
     settings = settings_of(ctx)
-    _show(read(settings.lake, name), output, settings, batches=True)
+    chosen = read(settings.lake, name)
+    _show(chosen, output, settings, batches=True, models=_models_of(chosen, settings))
 
 
 @app.command(epilog="Example: strikelake dataset replay week30 --to week30.parquet")
@@ -210,6 +211,19 @@ def _text(query: Path | None) -> str | None:
         raise QueryError(f"{query}: {error}") from error
 
 
+def _models_of(one: Dataset, settings: Settings) -> list[dict[str, Any]] | None:
+    """What was trained on a dataset; None, with a word on stderr, if the catalog does not answer."""
+    from catalog.database import opened_database
+    from catalog.model_runs import models_of
+
+    try:
+        with opened_database(settings.catalog) as engine:
+            return models_of(engine, one.name, one.content_digest)
+    except CatalogUnavailableError as error:
+        typer.echo(f"strikelake: its models are not shown: {error}", err=True)
+        return None
+
+
 def _head(one: Dataset) -> dict[str, Any]:
     return {
         "name": one.name, "row_count": one.row_count, "content_digest": one.content_digest,
@@ -217,11 +231,18 @@ def _head(one: Dataset) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _show(one: Dataset, output: TextOrJson, settings: Settings, *, batches: bool = False) -> None:
+def _show(
+    one: Dataset,
+    output: TextOrJson,
+    settings: Settings,
+    *,
+    batches: bool = False,
+    models: list[dict[str, Any]] | None = None,
+) -> None:
     if output is TextOrJson.JSON:
         told = one.summary()
         if batches:
-            told["batches"] = one.batches().to_pylist()
+            told |= {"models": models, "batches": one.batches().to_pylist()}
         typer.echo(to_json(told, zone=settings.timezone))
         return
     exchanges = f" of {', '.join(one.exchanges)}" if one.exchanges else ""
@@ -236,6 +257,8 @@ def _show(one: Dataset, output: TextOrJson, settings: Settings, *, batches: bool
     several = one.query is None and len(one.tables) > 1
     target = f"{one.name}-rows" if several else f"{one.name}.parquet"
     typer.echo(f"  replay: {command_line(settings)} dataset replay {one.name} --to {target}")
+    for model in models or ():
+        typer.echo(f"  model {model['exchange']} {model['model_version']}: {model['path']}")
     if batches:
         rows = one.batches()
         wanted = ["date", "exchange", "table_name", "batch_id", "rows"]

@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     Date,
     DateTime,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -168,3 +169,36 @@ class DatasetBatch(Base):
     batch_id: Mapped[str] = mapped_column(String(128), primary_key=True)
     date: Mapped[date] = mapped_column(Date, primary_key=True)
     exchange: Mapped[str] = mapped_column(String(16), primary_key=True)
+
+
+class ModelRun(Base):
+    """One trained model, as its `model.json` says.
+
+    Attributes:
+        model_version: `<last session date>-<first digits of model_sha256>`.
+        exchange: Whose rows it was trained on.
+        dataset: Name of the dataset. No foreign key: a dataset may be deleted, and the model is still there.
+        dataset_digest: Content digest of that dataset: another of the same name is another one.
+        created_at: When it was made.
+        model_sha256: Of `model.txt`.
+        row_count: Rows it was trained on.
+        seed: Of the training.
+        logloss: Of the test rows of all folds.
+        baseline_logloss: Of the same rows, by class frequencies.
+        path: Its folder.
+    """
+
+    __tablename__ = "model_runs"
+    __table_args__ = (Index("ix_model_runs_dataset", "dataset"),)
+
+    model_version: Mapped[str] = mapped_column(String(64), primary_key=True)
+    exchange: Mapped[str] = mapped_column(String(16))
+    dataset: Mapped[str] = mapped_column(String(64))
+    dataset_digest: Mapped[str] = mapped_column(String(32))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    model_sha256: Mapped[str] = mapped_column(String(64))
+    row_count: Mapped[int] = mapped_column(BigInteger)
+    seed: Mapped[int] = mapped_column(BigInteger)
+    logloss: Mapped[float] = mapped_column(Double)
+    baseline_logloss: Mapped[float] = mapped_column(Double)
+    path: Mapped[str] = mapped_column(String(1024))

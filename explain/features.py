@@ -7,7 +7,7 @@ row comes out of a frame, of `feature_rows` as of any later moment, and of `feat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -50,15 +50,17 @@ def build_frame(
     *,
     terms: LabelTerms | None = None,
     symbols: Sequence[str] = (),
+    dates: Collection[date] = (),
     progress: Callable[[date], None] | None = None,
 ) -> TrainingFrame:
-    """Features and labels of every session that is bound, audited for look-ahead.
+    """Features and labels of the sessions that are bound, audited for look-ahead.
 
     Args:
         session: A lake, or a dataset opened by `catalog.datasets.open_session`.
         exchange: `NSE` or `BSE`.
         terms: What counts as a move; by default `LabelTerms()`.
         symbols: Underlyings; none for all there are.
+        dates: Session dates; none for all there are.
         progress: Called with each session date that is done.
 
     Raises:
@@ -69,15 +71,17 @@ def build_frame(
     terms = terms or LabelTerms()
     _check_terms(terms)
     parts: list[pa.Table] = []
-    dates = 0
+    count = 0
     for hours in _sessions(session, exchange):
+        if dates and hours.date not in dates:
+            continue
         rows = labelled_features(session, hours, terms, symbols=symbols)
         parts.append(_frame_columns(join_app_features(session, hours, rows)))
-        dates += 1
+        count += 1
         if progress:
             progress(hours.date)
     if not any(part.num_rows for part in parts):
-        raise NotEnoughDataError(_why_empty(session, exchange, symbols, terms, dates))
+        raise NotEnoughDataError(_why_empty(session, exchange, symbols, terms, count))
     rows = pa.concat_tables(parts).combine_chunks()
     return TrainingFrame(rows, feature_names(rows), terms)
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+import os
+import shutil
+import uuid
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explain.regimes import Dimension
+from lake.durability import fsync_directory, write_durably
 from lake.errors import ModelNotFoundError, ModelNotReadableError
 
 if TYPE_CHECKING:
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "model.txt"
 INFO_FILE = "model.json"
+CARD_FILE = "MODEL_CARD.md"
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 
 
@@ -51,7 +56,8 @@ class ModelInfo:
         exchange: `NSE` or `BSE`.
         symbols: Underlyings it was trained on.
         created_at: When, with zone.
-        dataset: Name, content_digest, row_count, versions, first and last date.
+        dataset: Name, content_digest, row_count, versions, first_date and last_date of the rows trained on,
+            query (whether it has one), frame_digest (of features and labels made of it).
         classes: In the order of the model's outputs.
         features: In the order of the model's inputs.
         regimes: Cut points.
@@ -61,6 +67,8 @@ class ModelInfo:
         parameters: LightGBM's, with `num_iterations` and the seed.
         folds: For each walk-forward fold: rows, dates, metrics, and those of naive baselines.
         software: Versions of the packages.
+        metrics: Of all folds' test rows together, and what they say about the data.
+        warnings: What a reader has to know, in sentences.
     """
 
     model_version: str
@@ -77,6 +85,8 @@ class ModelInfo:
     parameters: dict[str, Any]
     folds: tuple[dict[str, Any], ...]
     software: dict[str, str]
+    metrics: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -89,6 +99,72 @@ class ModelInfo:
         return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def model_version(last_date: str, text: bytes) -> str:
+    """Version of a model: the same rows and terms give the same.
+
+    Args:
+        last_date: Last session date it was trained on, `2026-07-24`.
+        text: Content of `model.txt`.
+    """
+    return f"{last_date}-{hashlib.sha256(text).hexdigest()[:12]}"
+
+
+def write_model(models: Path, info: ModelInfo, text: bytes, card: str) -> tuple[Path, bool]:
+    """Write the folder of a model, whole or not at all; one that is there already is kept.
+
+    Args:
+        models: Folder of all models.
+        info: `model.json`.
+        text: `model.txt`.
+        card: `MODEL_CARD.md`.
+
+    Returns:
+        The folder, and whether this model was there already.
+
+    Raises:
+        ModelNotReadableError: The folder is there, and its files are not this model.
+        OSError: The disk is full or failed; nothing is left.
+    """
+    folder = models / info.exchange / info.model_version
+    if _is_there(folder, text):
+        return folder, True
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # The dot hides it from whoever lists models.
+    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    files = {MODEL_FILE: text, CARD_FILE: card.encode(), INFO_FILE: info.to_json().encode()}
+    try:
+        draft.mkdir()
+        for name, data in files.items():
+            write_durably(draft / name, data)
+        fsync_directory(draft)
+        try:
+            os.rename(draft, folder)  # noqa: PTH104 - fails if another process was quicker
+        except OSError:
+            if not _is_there(folder, text):
+                raise
+            return folder, True
+        fsync_directory(folder.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return folder, False
+
+
+def _is_there(folder: Path, text: bytes) -> bool:
+    if not folder.exists():
+        return False
+    info = read_info(folder)
+    load_booster(folder, info)
+    if (folder / MODEL_FILE).read_bytes() != text:
+        raise ModelNotReadableError(f"{folder} holds another model than its name says: move it away")
+    return True
+
+
+def model_folders(models: Path, exchange: str) -> list[Path]:
+    """Folders of the models of an exchange, by name."""
+    found = (path.parent for path in (models / exchange).glob(f"*/{INFO_FILE}"))
+    return sorted(folder for folder in found if not folder.name.startswith("."))
+
+
 def find_model(models: Path, exchange: str, version: str | None = None) -> Path:
     """The folder of one model, by default the one that was made last.
 
@@ -96,8 +172,7 @@ def find_model(models: Path, exchange: str, version: str | None = None) -> Path:
         ModelNotFoundError: There is none.
         ModelNotReadableError: A `model.json` is not what it should be.
     """
-    folder = models / exchange
-    found = sorted(path.parent for path in folder.glob(f"*/{INFO_FILE}"))
+    found = model_folders(models, exchange)
     if version is not None:
         chosen = [path for path in found if path.name == version]
     else:
@@ -136,6 +211,7 @@ def read_info(folder: Path) -> ModelInfo:
                 ),
                 "top_features": {name: tuple(order) for name, order in values["top_features"].items()},
                 "folds": tuple(values["folds"]),
+                "warnings": tuple(values.get("warnings", ())),
             }
         )
     except FileNotFoundError as error:

@@ -109,9 +109,9 @@ def run(
     settings = settings_of(ctx)
     reference = ReferenceData.load(settings.root)
     day = choose_day(reference, date.date() if date else None)
-    with session_progress(reference, day) as progress:
+    with session_progress(reference, [day]) as progress:
         result = play(
-            settings, reference, day=day, seed=seed, interval_s=interval, speed=speed, progress=progress
+            settings, reference, days=[day], seed=seed, interval_s=interval, speed=speed, progress=progress
         )
     typer.echo(f"{result.updates:,} chain updates of {day} captured; {result.known:,} were there before")
 

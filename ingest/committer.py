@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 from sqlalchemy import Engine
 
 from catalog.batches import sync
-from catalog.contracts import CONTRACTS, Contract
+from catalog.contracts import CAPTURED, Contract
 from catalog.database import open_database
 from lake.append import append, sync_log
 from lake.errors import (
@@ -79,7 +79,7 @@ class Committer:
         )
         try:
             self._paths: dict[str, Path] = {}
-            for name, contract in CONTRACTS.items():
+            for name, contract in CAPTURED.items():
                 self._paths[name] = self.lake.create(contract.spec)
                 recover_log(self.lake, self._paths[name], spec=contract.spec)
             self._synced: dict[str, int] = {}
@@ -134,7 +134,7 @@ class Committer:
     ) -> bool:
         """Commit one micro-batch of a table; False if nothing was waiting when the flush began."""
         started, cpu = time.perf_counter(), time.process_time()
-        path, contract = self._paths[table], CONTRACTS[table]
+        path, contract = self._paths[table], CAPTURED[table]
         handle = self._open(table)
         committed = handle.transaction_version(self._spool.stream)
         oldest = self._spool.oldest(table)
@@ -201,7 +201,7 @@ class Committer:
         try:
             return open_table(path)
         except DamagedTableError:
-            recover_log(self.lake, path, spec=CONTRACTS[table].spec)
+            recover_log(self.lake, path, spec=CAPTURED[table].spec)
             return open_table(path)
 
     def _mirror(self, result: FlushResult) -> None:
@@ -209,7 +209,7 @@ class Committer:
         try:
             if self._engine is None:
                 self._engine = open_database(self._catalog_url)
-            sync(self.lake, self._engine, tables=CONTRACTS)
+            sync(self.lake, self._engine, tables=CAPTURED)
             result.mirrored = True
             self._mirror_is_behind = False
         except (CatalogUnavailableError, DamagedTableError, SettingsError) as error:

@@ -1,4 +1,4 @@
-"""Simulate a session of NSE and BSE into a lake, and show what it answers."""
+"""Simulate sessions of NSE and BSE into a lake, and show what it answers."""
 
 from __future__ import annotations
 
@@ -39,36 +39,49 @@ ORDER BY symbol
 _COUNT = "SELECT count(*) AS rows, max(event_time) AS newest FROM option_chain"
 
 
-@app.command(epilog="Example: strikelake --root demo-lake demo --seed 7")
+_EXAMPLES = """
+\b
+Examples:
+  strikelake --root demo-lake demo --seed 7
+  strikelake demo --sessions 10
+"""
+
+
+@app.command(epilog=_EXAMPLES)
 def demo(
     ctx: typer.Context,
     date: Annotated[
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="Session to simulate  [default: the last known one]"),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same session.")] = 7,
+    sessions: Annotated[
+        int, typer.Option(min=1, max=250, help="How many sessions, up to that one: a model needs several.")
+    ] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same sessions.")] = 7,
     interval: Annotated[float, typer.Option(min=1, help="Simulated seconds between chains.")] = 60.0,
 ) -> None:
-    """Simulate a session of NSE and BSE through the real tap, writer and mirror, and show the result.
+    """Simulate sessions of NSE and BSE through the real tap, writer and mirror, and show the result.
 
-    The prices are made up; the lake is a normal one. Takes some seconds.
+    The prices are made up; the lake is a normal one. A session takes some seconds.
     """
     from catalog.reference import ReferenceData
-    from ingest.simulated_feed import choose_day, play, session_progress
+    from ingest.simulated_feed import choose_day, play, session_progress, sessions_until
 
     # The micro-batches are the player's, one in 15 simulated minutes.
     settings = settings_of(ctx, app_id="demo", raw_stream_flush_seconds=3600.0, committer="thread")
     reference = ReferenceData.load(settings.root)
     day = choose_day(reference, date.date() if date else None)
+    days = sessions_until(reference, day, sessions)
+    told = f"{day}" if len(days) == 1 else f"{len(days)} sessions ({days[0]} to {day})"
     started = time.monotonic()
-    with session_progress(reference, day) as progress:
-        result = play(settings, reference, day=day, seed=seed, interval_s=interval, progress=progress)
+    with session_progress(reference, days) as progress:
+        result = play(settings, reference, days=days, seed=seed, interval_s=interval, progress=progress)
     if not result.updates:
-        typer.echo(f"The simulated session of {day} is in {settings.root} already; nothing is added.")
+        typer.echo(f"The simulation of {told} is in {settings.root} already; nothing is added.")
     else:
         rest = f" after {result.known:,} that were there" if result.known else ""
         typer.echo(
-            f"{result.updates:,} chain updates{rest} with {result.legs:,} option rows of {day} captured,\n"
+            f"{result.updates:,} chain updates{rest} with {result.legs:,} option rows of {told} captured,\n"
             f"committed and mirrored in {time.monotonic() - started:.1f} s. The prices are simulated."
         )
     _show(settings)

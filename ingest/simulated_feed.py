@@ -1,19 +1,19 @@
-"""The simulator as a source: one session played through the real tap, spool, writer and mirror.
+"""The simulator as a source: sessions played through the real tap, spool, writer and mirror.
 
-The simulator is seeded, so a session that was interrupted goes on where it stopped.
+The simulator is seeded, so what was interrupted goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate
-from ingest.simulator import MARKETS, next_expiries, simulate_session
+from ingest.simulator import MARKETS, next_expiries, stream_days
 from ingest.tap import StreamTap
 from lake.errors import SettingsError, StrikelakeError
 from lake.settings import Settings
@@ -73,6 +73,25 @@ def latest_known_session(reference: ReferenceData, today: date) -> date:
     raise SettingsError("no session with known lot sizes in the last two years: see calendar and lot sizes")
 
 
+def sessions_until(reference: ReferenceData, day: date, count: int) -> list[date]:
+    """So many session dates of every simulated market, the last of them `day`.
+
+    Raises:
+        SettingsError: The calendar does not reach back that far.
+    """
+    days = [day]
+    earlier = day
+    while len(days) < count:
+        earlier -= timedelta(days=1)
+        if not reference.calendar.covers(earlier):
+            raise SettingsError(
+                f"the calendar has no {count} sessions up to {day}: it begins after {earlier}"
+            )
+        if all(reference.calendar.session(market.exchange, earlier) for market in MARKETS.values()):
+            days.append(earlier)
+    return days[::-1]
+
+
 def check_day(reference: ReferenceData, day: date, today: date) -> None:
     """Refuse a day whose rows would be rejected, or whose session nobody knows.
 
@@ -85,45 +104,45 @@ def check_day(reference: ReferenceData, day: date, today: date) -> None:
         raise SettingsError(f"{day} is still to come; give an earlier --date")
 
 
-def played_until(settings: Settings, day: date) -> dict[str, datetime]:
-    """The newest simulated event of a day in the lake, by symbol; spooled rows included."""
+def played_until(settings: Settings, days: Sequence[date]) -> dict[tuple[str, date], datetime]:
+    """The newest simulated event in the lake, by symbol and session date; spooled rows included."""
     from lake.session import Session
 
     if "option_chain" not in settings.lake.tables():
         return {}
     with Session(settings.lake, live=True) as session:
         found = session.table(
-            "SELECT symbol, max(event_time) AS newest FROM option_chain"
-            " WHERE date = $day AND source = $source GROUP BY symbol",
-            {"day": day, "source": SOURCE},
+            "SELECT symbol, date, max(event_time) AS newest FROM option_chain"
+            " WHERE date BETWEEN $first AND $last AND source = $source GROUP BY symbol, date",
+            {"first": days[0], "last": days[-1], "source": SOURCE},
         ).to_pylist()
-    return {row["symbol"]: row["newest"] for row in found}
+    return {(row["symbol"], row["date"]): row["newest"] for row in found}
 
 
 def play(
     settings: Settings,
     reference: ReferenceData,
     *,
-    day: date,
+    days: Sequence[date],
     seed: int,
     interval_s: float,
     speed: float | None = None,
     progress: Callable[[datetime], None],
 ) -> PlayResult:
-    """Play one session through a tap of its own; what the lake has of it already is left out.
+    """Play sessions through a tap of its own; what the lake has of them already is left out.
 
     Args:
         settings: Root of the lake, app id and intervals of the tap.
         reference: Calendar and lot sizes.
-        day: Session date.
-        seed: Same seed, same session.
+        days: Session dates, ascending; each opens where the one before closed.
+        seed: Same seed, same sessions.
         interval_s: Simulated seconds between two chains of a symbol.
         speed: Simulated seconds a second; None for as fast as it goes, with a micro-batch every 15
             simulated minutes.
         progress: Called with the simulated time, now and then.
 
     Raises:
-        SettingsError: There is no session that day.
+        SettingsError: There is no session on one of the days.
         StreamInUseError: Another process taps under this app id.
         StrikelakeError: Not everything could be committed; it stays in the spool.
     """
@@ -131,10 +150,12 @@ def play(
     tap = StreamTap(settings)
     try:
         # Once the tap has its lock, nobody else plays under this app id.
-        newest = played_until(settings, day)
+        newest = played_until(settings, days)
         pace = _Pace(tap, speed, progress)
-        for update in simulate_session(day, reference, seed=seed, interval_s=interval_s):
-            if update.symbol in newest and update.event_time <= newest[update.symbol]:
+        for update in stream_days(days, reference, seed=seed, interval_s=interval_s):
+            moment: datetime = update.event_time
+            until = newest.get((update.symbol, reference.calendar.session_date(update.exchange, moment)))
+            if until is not None and moment <= until:
                 known += 1
                 continue
             pace.wait_for(update)
@@ -179,21 +200,21 @@ class _Pace:
 
 
 @contextmanager
-def session_progress(reference: ReferenceData, day: date) -> Iterator[Callable[[datetime], None]]:
-    """A bar over the minutes of a session, moved by simulated times."""
+def session_progress(reference: ReferenceData, days: Sequence[date]) -> Iterator[Callable[[datetime], None]]:
+    """A bar over the minutes of sessions, moved by simulated times."""
     from lake.progress import progress_bar
 
-    session = reference.calendar.session("NSE", day)
-    total = int((session.close - session.open) / timedelta(minutes=1)) if session else 0
+    minute = timedelta(minutes=1)
+    sessions = [session for day in days if (session := reference.calendar.session("NSE", day)) is not None]
+    total = sum((session.close - session.open) // minute for session in sessions)
     shown = 0
     with progress_bar("simulated minutes", total=total) as advance:
 
         def progress(moment: datetime) -> None:
             nonlocal shown
-            if session is not None:
-                now = min(total, int((moment - session.open) / timedelta(minutes=1)))
-                advance(now - shown)
-                shown = now
+            now = sum(max(min(moment, s.close) - s.open, timedelta()) // minute for s in sessions)
+            advance(now - shown)
+            shown = now
 
         yield progress
         advance(total - shown)

@@ -2,7 +2,7 @@
 
 * StrikelakeError
     * retry: CommitConflictError, SourceUnavailableError, SpoolUnavailableError, CatalogUnavailableError,
-      DeliveryError
+      DeliveryError, ReportsInUseError
     * look first: CommitStateUnknownError
     * fix the data: SchemaMismatchError, ContractError, MalformedInputError, NotEnoughDataError
     * fix the request: TableNotFoundError, VersionNotFoundError, DatasetNotFoundError, DatasetExistsError,
@@ -10,7 +10,7 @@
     * fix the settings: SettingsError
     * stop the other process: StreamInUseError
     * repair the lake: DamagedTableError
-    * bring the model again: ModelNotReadableError
+    * bring the model again, or train one: ModelNotReadableError, StaleModelError
 
 Errors of deltalake, duckdb and SQLAlchemy are mapped to these once, where they are called.
 """
@@ -47,6 +47,10 @@ class CatalogUnavailableError(StrikelakeError):
 
 class DeliveryError(StrikelakeError):
     """A receiver did not take a notification; try again later."""
+
+
+class ReportsInUseError(StrikelakeError):
+    """Another process writes these reports, or has one of their files open; try again."""
 
 
 class CommitStateUnknownError(StrikelakeError):
@@ -99,6 +103,10 @@ class ModelNotFoundError(StrikelakeError):
 
 class ModelNotReadableError(StrikelakeError):
     """A model's files are damaged, do not belong together, or are not to be trusted."""
+
+
+class StaleModelError(StrikelakeError):
+    """A model is older than it may be; train a new one."""
 
 
 class SettingsError(StrikelakeError):

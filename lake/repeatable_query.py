@@ -22,8 +22,8 @@ from lake.query_check import check_query, one_line
 from lake.selection import Selection, rows_in_order
 from lake.snapshot import Snapshot, duckdb_type, literal, quote
 
-_MEMORY = "4GB"
-"""The same everywhere: beyond it DuckDB writes to disk, which changes the order of additions."""
+_REPEATABLE = {"memory_limit": literal("4GB"), "threads": "1"}
+"""The same everywhere: beyond its memory DuckDB writes to disk, which changes the order of additions."""
 
 _RESULT = "strikelake__result"
 
@@ -54,14 +54,38 @@ def repeatable_connection(
         connection = duckdb.connect(Path(folder) / "dataset.duckdb")
         try:
             _configure(connection, timezone)
-            for name, (snapshot, selection) in tables.items():
-                connection.execute(_create_table(name, _columns(snapshot, selection)))
-                _copy(connection, name, snapshot, selection, progress)
+            copy_tables(connection, tables, progress)
             _create_views(connection, views)
             _lock(connection)
             yield connection
         finally:
             connection.close()
+
+
+def copy_tables(
+    connection: duckdb.DuckDBPyConnection,
+    tables: Mapping[str, tuple[Snapshot, Selection]],
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Copy the selected rows of tables, in an order that never changes, into tables of the same names.
+
+    Args:
+        connection: The tables are made in its current database.
+        tables: Where the rows of each come from.
+        progress: Called with the number of rows just copied.
+
+    Raises:
+        DamagedTableError: A batch is not as recorded.
+    """
+    for name, (snapshot, selection) in tables.items():
+        connection.execute(_create_table(name, _columns(snapshot, selection)))
+        _copy(connection, name, snapshot, selection, progress)
+
+
+def work_repeatably(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let sums of floating-point numbers be added in an order that never changes: slower, see above."""
+    for key, value in _REPEATABLE.items():
+        connection.execute(f"SET {key} = {value}")
 
 
 def run_repeatably(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
@@ -137,12 +161,11 @@ def _configure(connection: duckdb.DuckDBPyConnection, timezone: str) -> None:
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
         "python_enable_replacements": "false",
-        "memory_limit": literal(_MEMORY),
-        "threads": "1",
         "TimeZone": literal(timezone),
     }
     for key, value in settings.items():
         connection.execute(f"SET {key} = {value}")
+    work_repeatably(connection)
 
 
 def _lock(connection: duckdb.DuckDBPyConnection) -> None:

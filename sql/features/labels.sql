@@ -48,7 +48,7 @@ returns AS (
     WHERE
         ahead.last_us >= ahead.event_us + $horizon_us
         AND later.event_us > ahead.event_us
-        AND 3 * (later.event_us - ahead.event_us) >= 2 * $horizon_us
+        AND 3 * (later.event_us - ahead.event_us) >= 2 * CAST($horizon_us AS BIGINT)
 )
 
 SELECT

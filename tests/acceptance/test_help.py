@@ -15,6 +15,7 @@ README = Path(__file__).parents[2] / "README.md"
 COMMANDS = {
     "demo": [], "sql": [], "ingest": ["load", "sources", "status", "commit"],
     "dataset": ["create", "list", "show", "replay", "verify", "delete"],
+    "explain": ["train", "models"],
     "lake": ["tables", "history", "doctor", "maintain", "drop-before"],
     "catalog": ["sync", "rebuild", "batches", "verify", "columns"],
 }  # fmt: skip

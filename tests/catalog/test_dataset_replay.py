@@ -197,6 +197,51 @@ def test_a_session_over_a_dataset_sees_its_rows_and_no_others(small: SmallLake) 
         assert quality["batch_id"].to_pylist() == ["b1", "b2", "b3"]
 
 
+@pytest.mark.parametrize("happening", HAPPENINGS)
+@sqlite_only
+def test_a_proven_session_gives_the_same_sums_whatever_happens(
+    small: SmallLake, happening: Happening
+) -> None:
+    made = small.create(tables=["option_chain", "ml_features"], first=MONDAY, last=MONDAY)
+
+    def answers() -> list[pa.Table]:
+        with datasets.open_proven_session(small.lake, made) as session:
+            asked = (SUMS.partition("; --")[0], "SELECT * FROM option_chain", "SELECT * FROM ml_features")
+            return [session.table(sql) for sql in (*asked, "SELECT * FROM chain_legs")]
+
+    before = answers()
+    for rows, table in zip(before[1:3], made.versions, strict=True):
+        replayed = datasets.replay_to_arrow(small.lake, made, table=table)
+        assert rows.equals(replayed.cast(rows.schema))  # the session shows times in the lake's zone
+    assert before[3].num_rows == 140
+    happening(small)
+    for one, other in zip(before, answers(), strict=True):
+        assert one.equals(other)
+
+
+@sqlite_only
+def test_a_proven_session_is_not_opened_over_a_changed_row(small: SmallLake) -> None:
+    made = small.create()
+    rewrite(small.file_of("b2"), oi=123_456)
+    with (
+        pytest.raises(DamagedTableError, match="b2"),
+        datasets.open_proven_session(small.lake, made),
+    ):
+        pytest.fail("it was opened")
+
+
+@sqlite_only
+def test_a_row_that_changes_after_it_was_proven_is_not_read(small: SmallLake) -> None:
+    made = small.create()
+    sql = "SELECT sum(oi) AS oi, count(*) AS legs FROM option_chain"
+    with datasets.open_proven_session(small.lake, made) as session:
+        before = session.table(sql)
+        rewrite(small.file_of("b2"), oi=123_456)
+        assert session.table(sql).equals(before)
+    with datasets.open_session(small.lake, made) as session:
+        assert not session.table(sql).equals(before)
+
+
 @sqlite_only
 def test_several_tables_go_to_a_folder_all_or_none(small: SmallLake, tmp_path: Path) -> None:
     made = small.create(tables=["option_chain", "ml_features"])

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from catalog.batches import rebuild, sync
-from catalog.contracts import CONTRACTS
+from catalog.contracts import CAPTURED
 from catalog.database import open_database
 from catalog.doctor import examine
 from catalog.doctor_repairs import repair
@@ -290,4 +290,4 @@ TestWriterAndLake.settings = settings(
     max_examples=12, stateful_step_count=20, deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )  # fmt: skip
-assert set(TABLES) == set(CONTRACTS)
+assert set(TABLES) == set(CAPTURED)

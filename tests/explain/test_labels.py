@@ -85,8 +85,8 @@ def expected_labels(session: Session, terms: LabelTerms) -> dict[datetime, tuple
 
 @pytest.mark.parametrize(
     "terms",
-    [LabelTerms(), LabelTerms(timedelta(minutes=5), 1.0), LabelTerms(timedelta(minutes=2), 0.0)],
-    ids=["15m", "5m", "2m"],
+    [LabelTerms(), LabelTerms(timedelta(minutes=5), 1.0), LabelTerms(timedelta(minutes=4), 0.0)],
+    ids=["15m", "5m", "4m"],
 )
 def test_labels_are_those_of_brute_force(made: SmallLake, terms: LabelTerms) -> None:
     with Session(made.lake) as session:

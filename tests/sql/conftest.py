@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from catalog.contracts import OPTION_CHAIN
+from catalog.contracts import ATTRIBUTION, OPTION_CHAIN
 from ingest.events import ChainUpdate
 from lake.queries import QUERIES, load_folder
 
@@ -44,10 +44,12 @@ def _complete(row: Row) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def session() -> Iterator[Session]:
-    """Open a DuckDB session over `option_chain` rows, with every view of the project."""
+    """Open a DuckDB session over rows of `option_chain` and `attribution`, with every view of the project."""
     opened = []
 
-    def open_session(rows: Iterable[Row], *, time_zone: str = "Asia/Kolkata") -> duckdb.DuckDBPyConnection:
+    def open_session(
+        rows: Iterable[Row], *, attribution: Iterable[Row] = (), time_zone: str = "Asia/Kolkata"
+    ) -> duckdb.DuckDBPyConnection:
         table = pa.Table.from_pylist([_complete(row) for row in rows], schema=OPTION_CHAIN.schema)
         connection = duckdb.connect()
         opened.append(connection)
@@ -55,7 +57,10 @@ def session() -> Iterator[Session]:
         connection.execute("SET threads = 1")
         connection.register("rows", table)
         connection.execute("CREATE TABLE option_chain AS SELECT * FROM rows")
-        for query in load_folder(QUERIES / "views", known={"option_chain"}):
+        attributed = pa.Table.from_pylist(list(attribution), schema=ATTRIBUTION.schema)
+        connection.register("attributed", attributed)
+        connection.execute("CREATE TABLE attribution AS SELECT * FROM attributed")
+        for query in load_folder(QUERIES / "views", known={"option_chain", "attribution"}):
             connection.execute(f"CREATE VIEW {query.name} AS {query.sql}")
         return connection
 

@@ -16,7 +16,7 @@ import pytest
 from lake.queries import QUERIES, Query, load_folder
 
 INDIA = timezone(timedelta(hours=5, minutes=30))
-TABLES = {"option_chain"}
+TABLES = {"option_chain", "attribution"}
 
 VIEWS = load_folder(QUERIES / "views", known=TABLES)
 CHECKS = load_folder(QUERIES / "checks", known=TABLES | {view.name for view in VIEWS})
@@ -67,6 +67,29 @@ def seeded_rows() -> Rows:
     return rows
 
 
+def seeded_attribution() -> Rows:
+    """Two models, three features; four sessions of training and two after it."""
+    return [
+        {
+            "date": date(2026, 1, 5) + timedelta(days=day),
+            "exchange": "NSE",
+            "event_time": datetime(2026, 1, 5 + day, 15, 15, tzinfo=INDIA),
+            "model_version": model,
+            "sample": "training" if day < 4 else "session",
+            "feature": feature,
+            "class": name,
+            "mean": (day % 3 - 1) * number / 10,
+            "mean_absolute": number / 5,
+            "std": 0.1,
+            "row_count": 600,
+            "batch_id": f"{model}-{day}",
+        }
+        for model, day, (number, feature), name in product(
+            ("a", "b"), range(6), enumerate(("vix", "trend", "pcr_oi")), ("BUY", "HOLD", "SELL")
+        )
+    ]
+
+
 @pytest.fixture(scope="module")
 def empty(session: Session) -> duckdb.DuckDBPyConnection:
     return session([])
@@ -75,7 +98,8 @@ def empty(session: Session) -> duckdb.DuckDBPyConnection:
 @pytest.fixture(scope="module")
 def seeded(session: Session) -> Mapping[str, duckdb.DuckDBPyConnection]:
     """The same rows in sessions of several time zones."""
-    return {time_zone: session(seeded_rows(), time_zone=time_zone) for time_zone in TIME_ZONES}
+    given = {"attribution": seeded_attribution()}
+    return {zone: session(seeded_rows(), **given, time_zone=zone) for zone in TIME_ZONES}
 
 
 def test_there_are_views_and_checks() -> None:
