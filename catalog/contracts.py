@@ -180,6 +180,69 @@ QUARANTINE = Contract(
     dictionary=("table", "reason", "source", "batch_id"),
 )
 
+SIGNAL_CLASSES = ("BUY", "HOLD", "SELL")
+"""What a model may say; the fields of `probabilities`."""
+
+SIGNALS = Contract(
+    table="signals",
+    about="What a model said of one symbol at one moment, and why.",
+    grain=("event_time", "exchange", "symbol"),
+    columns=(
+        *_keys(symbol=True),
+        Column("signal", pa.string(), "", "class that the model holds most likely", required=True),
+        Column("confidence", pa.float64(), "0 to 1", "probability of that class", required=True, minimum=0),
+        Column(
+            "probabilities",
+            pa.struct([pa.field(name, pa.float64()) for name in SIGNAL_CLASSES]),
+            "0 to 1",
+            "of each class; their sum is 1",
+            required=True,
+        ),
+        Column(
+            "regime",
+            pa.struct([pa.field(name, pa.string()) for name in ("vix", "trend", "expiry")]),
+            "",
+            "state of the market, cut where training learned to",
+        ),
+        Column("model_version", pa.string(), "", "model that made the signal", required=True),
+        Column("dataset", pa.string(), "", "dataset the model was trained on"),
+        Column("dataset_digest", pa.string(), "", "content digest of that dataset"),
+        Column("depth", pa.string(), "", "what top_features are: exact, context or none", required=True),
+        Column(
+            "top_features",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("name", pa.string()),
+                        pa.field("value", pa.float64()),
+                        pa.field("z", pa.float64()),
+                        pa.field("magnitude", pa.float64()),
+                        pa.field("contribution", pa.float64()),
+                    ]
+                )
+            ),
+            "",
+            "z in training std; magnitude a share, 0 to 1; contribution in log-odds, null in context",
+        ),
+        Column("narrative", pa.string(), "", "the reasons in a sentence"),
+        Column("source", pa.string(), "", "who made it: live, or the name of a job", required=True),
+        _BATCH_ID,
+    ),
+    sort_by=("event_time", "received_time", "symbol"),
+    statistics=("event_time", "received_time", "symbol"),
+    dictionary=(
+        "symbol",
+        "signal",
+        "model_version",
+        "dataset",
+        "dataset_digest",
+        "depth",
+        "source",
+        "batch_id",
+    ),
+    area="derived",
+)
+
 _LOG_ODDS = "log-odds"
 
 ATTRIBUTION = Contract(
@@ -266,7 +329,7 @@ DRIFT_SCORES = Contract(
     area="derived",
 )
 
-CAPTURED: dict[str, Contract] = {c.table: c for c in (OPTION_CHAIN, ML_FEATURES, QUARANTINE)}
+CAPTURED: dict[str, Contract] = {c.table: c for c in (OPTION_CHAIN, ML_FEATURES, QUARANTINE, SIGNALS)}
 """What ingest commits from its spools."""
 
 CONTRACTS: dict[str, Contract] = CAPTURED | {c.table: c for c in (ATTRIBUTION, HEALTH_METRICS, DRIFT_SCORES)}

@@ -18,6 +18,7 @@ from ingest.chain_rows import ChainRows, context_numbers, leg_payload
 from ingest.events import (
     CHAIN_TABLE,
     FEATURE_TABLE,
+    SIGNAL_TABLE,
     ChainUpdate,
     Reject,
     exchange_key,
@@ -28,6 +29,7 @@ from ingest.events import (
 from ingest.feature_rows import FeatureRows
 from ingest.live_values import event_moment, moment_of, shown
 from ingest.quarantine import quarantine_entries
+from ingest.signal_rows import SignalRows, signal_values
 from lake.errors import MalformedInputError
 from lake.spool import Entry, Key
 
@@ -94,8 +96,7 @@ def _convert(
     updates: list[ChainUpdate], reference: ReferenceData, pause: Callable[[], None] | None
 ) -> Converted:
     done = Converted()
-    chains: dict[str, ChainRows] = {}
-    features: dict[str, FeatureRows] = {}
+    collected = _Collected(reference)
     rejected: list[_Rejected] = []
     for update in updates:
         offered = rows_offered(update)
@@ -104,8 +105,6 @@ def _convert(
         if update.identity is not None:
             done.identities.append(update.identity)
         exchange = exchange_key(update.exchange)
-        chain = chains.setdefault(exchange, ChainRows(exchange, reference))
-        feature = features.setdefault(exchange, FeatureRows(exchange))
         try:
             # Everything of an update that may raise happens before the first row of it is collected.
             prepared = _prepare(update, exchange, reference)
@@ -118,29 +117,65 @@ def _convert(
             continue
         rejects = prepared.rejects
         if prepared.moment is not None:
-            for option_type, legs in prepared.legs:
-                for start in range(0, len(legs), STEP_ROWS):
-                    step = legs[start : start + STEP_ROWS]
-                    chain.add(update, prepared.moment, prepared.context, option_type, step)
-                    if pause:
-                        pause()
-            if prepared.features:
-                day = reference.calendar.session_date(exchange, prepared.moment)
-                bad = feature.add(update, prepared.moment, day)
-                rejects += [bad] if bad else []
+            rejects += collected.add(update, exchange, prepared, prepared.moment, pause)
         if rejects:
             rejected.append((update, prepared.moment, rejects))
-    for exchange, chain in chains.items():
-        table, bad_legs = chain.finish()
-        if table is not None:
-            done.entries.append(Entry(CHAIN_TABLE, exchange, CHAIN_TABLE, table))
-        rejected += [(leg.update, leg.moment, [leg.reject]) for leg in bad_legs]
-    for exchange, feature in features.items():
-        table = feature.finish()
-        if table is not None:
-            done.entries.append(Entry(FEATURE_TABLE, exchange, FEATURE_TABLE, table))
+    rejected += collected.finish(done)
     _file(rejected, reference, done)
     return done
+
+
+class _Collected:
+    """Rows of many updates on their way, by table and exchange."""
+
+    def __init__(self, reference: ReferenceData) -> None:
+        self._reference = reference
+        self._chains: dict[str, ChainRows] = {}
+        self._features: dict[str, FeatureRows] = {}
+        self._signals: dict[str, SignalRows] = {}
+
+    def add(
+        self,
+        update: ChainUpdate,
+        exchange: str,
+        prepared: _Prepared,
+        moment: datetime,
+        pause: Callable[[], None] | None,
+    ) -> list[Reject]:
+        """Collect the rows of one update; gives back what is no row after all."""
+        chain = self._chains.setdefault(exchange, ChainRows(exchange, self._reference))
+        for option_type, legs in prepared.legs:
+            for start in range(0, len(legs), STEP_ROWS):
+                chain.add(update, moment, prepared.context, option_type, legs[start : start + STEP_ROWS])
+                if pause:
+                    pause()
+        if not prepared.features and prepared.signal is None:
+            return []
+        day = self._reference.calendar.session_date(exchange, moment)
+        if prepared.signal is not None:
+            signals = self._signals.setdefault(exchange, SignalRows(exchange))
+            signals.add(update, moment, day, prepared.signal)
+        if not prepared.features:
+            return []
+        features = self._features.setdefault(exchange, FeatureRows(exchange))
+        bad = features.add(update, moment, day)
+        return [bad] if bad else []
+
+    def finish(self, done: Converted) -> list[_Rejected]:
+        """Put the rows into `done`; gives back legs that are no rows after all."""
+        rejected: list[_Rejected] = []
+        for exchange, chain in self._chains.items():
+            table, bad_legs = chain.finish()
+            if table is not None:
+                done.entries.append(Entry(CHAIN_TABLE, exchange, CHAIN_TABLE, table))
+            rejected += [(leg.update, leg.moment, [leg.reject]) for leg in bad_legs]
+        for exchange, features in self._features.items():
+            table = features.finish()
+            if table is not None:
+                done.entries.append(Entry(FEATURE_TABLE, exchange, FEATURE_TABLE, table))
+        for exchange, signals in self._signals.items():
+            done.entries.append(Entry(SIGNAL_TABLE, exchange, SIGNAL_TABLE, signals.finish()))
+        return rejected
 
 
 @dataclass(slots=True)
@@ -151,6 +186,7 @@ class _Prepared:
     context: list[float]
     legs: list[tuple[str, list[dict[str, Any]]]]
     features: bool
+    signal: dict[str, Any] | None
     rejects: list[Reject]
 
     def check_complete(self, offered: Mapping[Key, int]) -> None:
@@ -159,7 +195,11 @@ class _Prepared:
         Raises:
             MalformedInputError: There are more or fewer rows than were offered.
         """
-        found = {CHAIN_TABLE: sum(len(legs) for _, legs in self.legs), FEATURE_TABLE: int(self.features)}
+        found = {
+            CHAIN_TABLE: sum(len(legs) for _, legs in self.legs),
+            FEATURE_TABLE: int(self.features),
+            SIGNAL_TABLE: int(self.signal is not None),
+        }
         for reject in self.rejects:
             found[reject.table] = found.get(reject.table, 0) + 1
         counted = {table: rows for (table, _), rows in offered.items()}
@@ -187,14 +227,23 @@ def _prepare(update: ChainUpdate, exchange: str, reference: ReferenceData) -> _P
             rejects += [Reject(*problem, leg_payload(leg, option_type)) for leg in found]
         if brings_features:
             rejects.append(Reject(*problem, update.features, FEATURE_TABLE))
-        return _Prepared(None, [], [], False, rejects)
+        if update.signal is not None:
+            rejects.append(Reject(*problem, update.signal, SIGNAL_TABLE))
+        return _Prepared(None, [], [], False, None, rejects)
     context, problems = context_numbers(update.context)
     if problems:
         detail = "; ".join(problems)
         for option_type, found in legs:
             rejects += [Reject("bad_number", detail, leg_payload(leg, option_type)) for leg in found]
         legs = []
-    return _Prepared(moment, context, legs, brings_features, rejects)
+    signal = None
+    if update.signal is not None:
+        checked = signal_values(update.signal)
+        if isinstance(checked, Reject):
+            rejects.append(checked)
+        else:
+            signal = checked
+    return _Prepared(moment, context, legs, brings_features, signal, rejects)
 
 
 def _file(rejected: list[_Rejected], reference: ReferenceData, done: Converted) -> None:

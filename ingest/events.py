@@ -10,6 +10,7 @@ from catalog.exchanges import canonical_exchange
 
 CHAIN_TABLE = "option_chain"
 FEATURE_TABLE = "ml_features"
+SIGNAL_TABLE = "signals"
 
 
 @dataclass(slots=True, frozen=True)
@@ -52,6 +53,8 @@ class ChainUpdate:
         source: Name of the source adapter, or `live`.
         rejects: Legs of this chain that the source could not convert.
         identity: What makes this update the same one when it is loaded again; None for live data.
+        signal: What a model said of the symbol at that moment, one mapping by the columns of `signals`; None
+            if there is none.
     """
 
     exchange: str
@@ -66,6 +69,7 @@ class ChainUpdate:
     source: str = "live"
     rejects: tuple[Reject, ...] = ()
     identity: bytes | None = None
+    signal: Any = None
 
 
 def legs_in(legs: Any) -> int:
@@ -97,6 +101,8 @@ def rows_offered(update: ChainUpdate) -> dict[tuple[str, str], int]:
         counts[CHAIN_TABLE, exchange] = legs
     if has_features(update):
         counts[FEATURE_TABLE, exchange] = 1
+    if update.signal is not None:
+        counts[SIGNAL_TABLE, exchange] = 1
     for reject in update.rejects:
         key = (reject.table, exchange)
         counts[key] = counts.get(key, 0) + 1

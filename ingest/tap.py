@@ -148,6 +148,28 @@ class StreamTap:
             return False
         return True
 
+    def offer_signal(
+        self, exchange: str, record: Any, *, symbol: str, event_time: Any = None, source: str = "live"
+    ) -> bool:
+        """Hand over one signal of a model, for the table `signals`. Never waits, never raises.
+
+        Args:
+            exchange: `NSE` or `BSE`.
+            record: A mapping by the table's columns, as `explain.signals.Signal.to_record` gives it:
+                `signal`, `confidence`, `probabilities` and `model_version` must be there. What breaks the
+                table's contract goes to quarantine, with the reason.
+            symbol: Underlying, e.g. `NIFTY`.
+            event_time: Of the features the signal was made of, see `offer`; a signal can be rebuilt only if
+                it is given.
+            source: What the column `source` says.
+
+        Returns:
+            As `offer` does.
+        """
+        # Nothing at all is one signal offered as well, and one reject: it must not go uncounted.
+        given = () if record is None else record
+        return self.put(ChainUpdate(exchange, symbol, event_time, _now_ns(), source=source, signal=given))
+
     def put(self, update: ChainUpdate) -> bool:
         """`offer` for an update that is made already; never waits, never raises."""
         try:

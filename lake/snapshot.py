@@ -183,6 +183,10 @@ def duckdb_type(kind: pa.DataType) -> str:
     Raises:
         DamagedTableError: A type that strikelake tables do not have.
     """
+    if pa.types.is_list(kind):
+        return f"{duckdb_type(kind.value_type)}[]"
+    if pa.types.is_struct(kind):
+        return f"STRUCT({', '.join(f'{quote(f.name)} {duckdb_type(f.type)}' for f in kind)})"
     try:
         return _DUCKDB_TYPES[kind]
     except KeyError:

@@ -30,6 +30,7 @@ import pytest
 from deltalake import DeltaTable
 
 from ingest.committer import Committer
+from ingest.events import ChainUpdate
 from ingest.tap import StreamTap
 from lake.settings import Settings
 
@@ -38,7 +39,17 @@ PATIENCE_S = 120.0
 KILLED = signal.SIGTERM if sys.platform == "win32" else -signal.SIGKILL
 """Exit code of a process that was killed hard; TerminateProcess takes the number it is given."""
 
-TABLES = ("option_chain", "ml_features", "quarantine")
+TABLES = {
+    "option_chain": "raw_stream",
+    "ml_features": "raw_stream",
+    "quarantine": "raw_stream",
+    "signals": "derived",
+}
+"""Every table, and the folder it is in."""
+
+NUMBERED_BY = {
+    "option_chain": "strike", "ml_features": "number", "quarantine": "payload", "signals": "top_features"
+}  # fmt: skip
 LEGS = 3
 EXPIRY = "2026-12-29"
 
@@ -184,6 +195,7 @@ class Case:
     folder: Path
     features: bool = False
     rejects: bool = False
+    signals: bool = False
     app_id: str = "live"
     day: str | None = "2026-11-20"
     offered: int = 0
@@ -202,7 +214,7 @@ class Case:
         """Arguments of `StreamTap.offer`; rows of different updates differ, exchanges take turns."""
         number = self.offered
         self.offered += 1
-        return update(number, self.day, features=self.features, rejects=self.rejects)
+        return update(number, self.day, features=self.features, rejects=self.rejects, signals=self.signals)
 
     def offer(self, writer: Writer, updates: int = 1) -> None:
         """Offer one by one; what the writer acknowledged is noted before the next."""
@@ -217,7 +229,7 @@ class Case:
         try:
             committer = Committer(Settings(**self.settings()))
             committer.flush()
-            tap.offer(**self.next_update())
+            tap.put(ChainUpdate(received_ns=time.time_ns(), **self.next_update()))
             assert tap.flush(PATIENCE_S)
             committer.flush()
             self.acknowledged.append(self.offered - 1)
@@ -235,12 +247,9 @@ class Case:
         """
         sure = self.acknowledged if sure is None else sure
         found = rows_by_table(self.root)
-        wanted = expected_rows(sure, features=self.features, rejects=self.rejects)
-        possible_rows = expected_rows(
-            range(self.offered if possible is None else possible),
-            features=self.features,
-            rejects=self.rejects,
-        )
+        content = {"features": self.features, "rejects": self.rejects, "signals": self.signals}
+        wanted = expected_rows(sure, **content)
+        possible_rows = expected_rows(range(self.offered if possible is None else possible), **content)
         for table in TABLES:
             missing = wanted[table] - found[table]
             assert not missing, f"{table}: acknowledged and lost: {sorted(missing)[:5]}"
@@ -252,7 +261,12 @@ class Case:
 
 
 def update(
-    number: int, day: str | None = "2026-11-20", *, features: bool = False, rejects: bool = False
+    number: int,
+    day: str | None = "2026-11-20",
+    *,
+    features: bool = False,
+    rejects: bool = False,
+    signals: bool = False,
 ) -> dict[str, Any]:
     exchange, symbol = (("NSE", "NIFTY"), ("BSE", "SENSEX"))[number % 2]
     legs = [{"strike": float(100 * number + leg + 1), "ltp": 1.5, "oi": 75} for leg in range(LEGS)]
@@ -263,33 +277,48 @@ def update(
     if features:
         # A new column now and then, so that commits of columns are among those that are cut off.
         given["features"] = {"number": float(number), f"feature_{number % 1000 // 4}": 1.0}
+    if signals:
+        given["signal"] = {
+            "signal": "BUY",
+            "confidence": 0.5,
+            "model_version": "v1",
+            "narrative": str(number),
+            "probabilities": {"BUY": 0.5, "HOLD": 0.25, "SELL": 0.25},
+            "top_features": [{"name": "vix", "value": float(number)}],
+        }
     return given
 
 
-def expected_rows(numbers: Iterable[int], *, features: bool, rejects: bool) -> dict[str, Counter[float]]:
+def expected_rows(
+    numbers: Iterable[int], *, features: bool, rejects: bool, signals: bool = False
+) -> dict[str, Counter[float]]:
     numbers = list(numbers)
     return {
         "option_chain": Counter(float(100 * n + leg + 1) for n in numbers for leg in range(LEGS)),
         "ml_features": Counter(float(n) for n in numbers if features),
         "quarantine": Counter(-1.0 - n for n in numbers if rejects),
+        "signals": Counter(float(n) for n in numbers if signals),
     }
 
 
 def rows_by_table(root: Path) -> dict[str, Counter[float]]:
     """The number that tells each row of a table from the others, and how often it is there."""
     found: dict[str, Counter[float]] = {}
-    for table, column in (("option_chain", "strike"), ("ml_features", "number"), ("quarantine", "payload")):
+    for table, column in NUMBERED_BY.items():
         values: Counter[float] = Counter()
         for file in active_files(root, table):
             for value in pq.read_table(file, columns=[column], partitioning=None).column(0).to_pylist():
-                values[json.loads(value)["strike"] if table == "quarantine" else value] += 1
+                if table == "quarantine":
+                    values[json.loads(value)["strike"]] += 1
+                else:
+                    values[float(value[0]["value"]) if table == "signals" else value] += 1
         found[table] = values
     return found
 
 
 def active_files(root: Path, table: str) -> dict[Path, int]:
     """The files of a table's newest version, and the rows that the log says they have."""
-    folder = root / "raw_stream" / table
+    folder = root / TABLES[table] / table
     actions = DeltaTable(str(folder)).get_add_actions()
     paths, rows = actions.column("path").to_pylist(), actions.column("num_records").to_pylist()
     return {folder / path: count for path, count in zip(paths, rows, strict=True)}

@@ -37,7 +37,7 @@ COMMIT_STEPS = {
 CONTENTS = {
     "one table": {},
     "two tables": {"features": True},
-    "with rejects": {"features": True, "rejects": True},
+    "with rejects and signals": {"features": True, "rejects": True, "signals": True},
 }
 STEPS = TAP_STEPS | COMMIT_STEPS
 MATRIX = [
@@ -55,7 +55,11 @@ def test_a_writer_killed_at_a_step_loses_and_doubles_nothing(
     """Killed, restarted, with rejects killed once more, then finished; each must really have died there."""
     case = workshop.case(**CONTENTS[content])
     first, *second = STEPS[boundary]
-    kills = {"one table": [first], "two tables": second or [first], "with rejects": [first, *second]}
+    kills = {
+        "one table": [first],
+        "two tables": second or [first],
+        "with rejects and signals": [first, *second],
+    }
     for occurrence in kills[content]:
         marker = case.folder / "marker"
         dying = workshop.writer(case)

@@ -199,11 +199,11 @@ class WriterAndLake(RuleBasedStateMachine):
         MAINTENANCE[kind](self.settings.lake)
         self.has_catalog = self.has_catalog or kind == "doctor"
 
-    @rule(table=st.sampled_from(TABLES), left=st.sampled_from([0.0, 0.5]))
+    @rule(table=st.sampled_from(list(TABLES)), left=st.sampled_from([0.0, 0.5]))
     def damage_the_newest_commit(self, table: str, left: float) -> None:
         """Also of batches that the spool has forgotten: their data files are then all there is."""
         self.stop()
-        newest = max((self.settings.root / "raw_stream" / table / "_delta_log").glob("*.json"))
+        newest = max((self.settings.root / TABLES[table] / table / "_delta_log").glob("*.json"))
         if int(newest.stem):
             content = newest.read_bytes()
             newest.write_bytes(content[: int(len(content) * left)])
@@ -235,11 +235,11 @@ class WriterAndLake(RuleBasedStateMachine):
         """The catalog has each batch of each log once, with the rows the log says."""
         logged = []
         for table in TABLES:
-            folder = self.settings.root / "raw_stream" / table
+            folder = self.settings.root / TABLES[table] / table
             for version, actions in commits_on_disk(folder):
                 adds = [action["add"] for action in actions if "add" in action]
                 logged += [
-                    (table, version, f"raw_stream/{table}/{add['path']}",
+                    (table, version, f"{TABLES[table]}/{table}/{add['path']}",
                      json.loads(add["stats"])["numRecords"])
                     for add in adds if add["dataChange"]
                 ]  # fmt: skip

@@ -162,8 +162,14 @@ class Writer:
 
     def offer(self, *updates: dict[str, Any], wait: bool = True) -> int:
         """Offer and wait until the spool has acknowledged all; answers the updates spooled so far."""
+        from ingest.events import ChainUpdate
+
         for update in updates:
-            self.tap.offer(**update)
+            if "signal" in update:
+                # With its chain in one update, so that all of it is spooled or none.
+                self.tap.put(ChainUpdate(received_ns=time.time_ns(), **update))
+            else:
+                self.tap.offer(**update)
         deadline = time.monotonic() + PATIENCE_S
         wanted = self.tap.stats().offered
         while wait and self.tap.stats().spooled < wanted:
