@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import re
 import textwrap
-from datetime import timedelta
+from datetime import datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -47,6 +49,13 @@ Examples:
   strikelake explain report --model mine.pkl --allow-pickle --data rows.csv --label signal \\
       --to my_reports
 """
+
+
+class Depth(StrEnum):
+    """How much a signal is explained."""
+
+    EXACT = "exact"
+    CONTEXT = "context"
 
 
 @app.callback()
@@ -279,6 +288,43 @@ def _horizon(text: str) -> timedelta:
     return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
 
 
+@app.command(epilog='Example: strikelake explain signal NSE --symbol NIFTY --at "2026-10-26 12:00"')
+def signal(
+    ctx: typer.Context,
+    exchange: Annotated[str, typer.Argument(help="NSE or BSE.")],
+    symbol: Annotated[str, typer.Option(help="Underlying, e.g. NIFTY.")],
+    at: Annotated[str, typer.Option(metavar="TIME", help="The moment; what was known then is looked at.")],
+    model: Annotated[
+        str | None, typer.Option(help="model_version  [default: the one that was recorded, else the newest]")
+    ] = None,
+    depth: Annotated[
+        Depth | None, typer.Option(help="exact explains this signal, context only ranks  [default: exact]")
+    ] = None,
+    output: _OUTPUT = TextOrJson.TEXT,
+) -> None:
+    """Make a signal again from the lake, and compare it with the one recorded; exit code 3 if it differs."""
+    from catalog.exchanges import canonical_symbol
+    from explain.rebuild import rebuild_signal, signal_lines
+
+    settings = settings_of(ctx)
+    rebuilt = rebuild_signal(
+        settings.lake, settings.models_dir, _exchange(exchange), canonical_symbol(symbol),
+        _moment(at, settings.timezone), version=model, depth=None if depth is None else depth.value,
+    )  # fmt: skip
+    if output is TextOrJson.JSON:
+        told = rebuilt.signal
+        values = {
+            "signal": told.signal, "confidence": told.confidence, "probabilities": told.probabilities,
+            "event_time": told.event_time, "exchange": told.exchange, "symbol": told.symbol,
+            "metadata": told.metadata, "recorded": rebuilt.recorded, "differences": rebuilt.differences,
+        }  # fmt: skip
+        typer.echo(to_json(values, zone=settings.timezone))
+    else:
+        typer.echo("\n".join(signal_lines(rebuilt)))
+    if rebuilt.differences:
+        raise typer.Exit(_BREACH)
+
+
 @app.command(epilog="Example: strikelake explain drift NSE --sessions 5")
 def drift(
     ctx: typer.Context,
@@ -314,6 +360,14 @@ def drift(
         typer.echo(f"{day} gives no labelled row and is left out", err=True)
     _show_drift(report)
     typer.echo(f"all of it: {file}")
+
+
+def _moment(text: str, timezone: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no time, e.g. 2026-10-26 12:00", param_hint="--at") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(timezone))
 
 
 def _exchange(text: str) -> str:

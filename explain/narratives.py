@@ -25,7 +25,7 @@ STANDS_OUT = 0.1
 USUAL = 0.5
 """Within so many standard deviations of training a level is called usual."""
 
-LEANS = {"BUY": "leans bullish", "SELL": "leans bearish", "HOLD": "expects no clear move"}
+LEANS = {"BUY": "leans bullish", "SELL": "leans bearish", "HOLD": "sees no clear move"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def narrative(
 def phrase(feature: TopFeature) -> str:
     """A feature's name and value in words: `3m call OI +10.0%`."""
     words = _WORDS.get(feature.name)
-    label, told = words or (feature.name, _plain)
+    label, told = words or (feature.name.replace("_", " "), _plain)
     if feature.value is None:
         return f"{label} missing"
     value = told(feature.value)
@@ -86,13 +86,14 @@ def phrase(feature: TopFeature) -> str:
 
 def _lean(signal: str, probabilities: Mapping[str, float]) -> str:
     share = probabilities[signal]
-    barely = "" if share >= EVEN / len(probabilities) else "barely "
-    return f"the model {barely}{LEANS.get(signal, f'leans to {signal}')}, {signal} {share:.0%}"
+    lean = LEANS.get(signal, f"leans to {signal}")
+    if share < EVEN / len(probabilities):
+        lean = "is undecided" if signal == "HOLD" else f"barely {lean}"
+    return f"the model {lean}, {signal} {share:.0%}"
 
 
 def _capital(text: str) -> str:
-    """A sentence's first letter; a feature's name is left as it is."""
-    return text if "_" in text.partition(" ")[0] else text[:1].upper() + text[1:]
+    return text[:1].upper() + text[1:]
 
 
 def _level(z: float) -> str:
@@ -185,4 +186,4 @@ _WORDS: dict[str, tuple[str, Callable[[float], str]]] = {
     "session_elapsed": ("session elapsed", _share_of),
     "minutes_to_close": ("to the close", _minutes),
 }
-"""What a feature is called, and how its value is told. Others are called by their name."""
+"""What a feature is called, and how its value is told. Others are called by their name, in words."""

@@ -15,7 +15,7 @@ README = Path(__file__).parents[2] / "README.md"
 COMMANDS = {
     "demo": [], "sql": [], "ingest": ["load", "sources", "status", "commit"],
     "dataset": ["create", "list", "show", "replay", "verify", "delete"],
-    "explain": ["train", "models", "report", "drift"],
+    "explain": ["train", "models", "report", "signal", "drift"],
     "monitors": ["drift",
         "check", "run", "watch", "alerts", "silence", "ack", "test-receivers", "rules", "metrics", "runbook",
         "schedule",

@@ -1,0 +1,151 @@
+"""A signal made again from the lake: the features that were known then, and the model that was asked then."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from catalog.contracts import SIGNALS
+from catalog.features import features_at
+from catalog.reference import ReferenceData
+from explain.model_folder import find_model
+from explain.signals import Depth, Signal, SignalGenerator
+from lake.errors import ModelNotReadableError, TableNotFoundError
+from lake.session import Session
+from lake.table import Lake
+
+_RECORDED = f"""
+SELECT {", ".join(name for name in SIGNALS.schema.names if name not in {"date", "batch_id", "received_time"})}
+FROM {SIGNALS.table}
+WHERE exchange = $exchange AND date = $date AND symbol = $symbol AND event_time = $event_time
+ORDER BY received_time DESC, batch_id DESC
+LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """A signal made again, beside the one that was recorded.
+
+    Attributes:
+        signal: Made from the lake.
+        recorded: What the table `signals` has of that moment and symbol, None if nothing.
+        differences: What differs between the two, in words; empty if nothing does.
+    """
+
+    signal: Signal
+    recorded: Mapping[str, Any] | None
+    differences: tuple[str, ...]
+
+
+def rebuild_signal(
+    lake: Lake,
+    models: Path,
+    exchange: str,
+    symbol: str,
+    at: datetime,
+    *,
+    version: str | None = None,
+    depth: str | None = None,
+) -> Rebuilt:
+    """Make the signal again that could be made of a symbol at a moment.
+
+    Args:
+        lake: The lake; rows that are only spooled count.
+        models: Folder of all models.
+        exchange: `NSE` or `BSE`.
+        symbol: Underlying.
+        at: The moment, with zone: only what was known by then is looked at.
+        version: The model; by default the one that the recorded signal names, else the one made last.
+        depth: See `SignalGenerator`; by default that of the recorded signal, else `exact`.
+
+    Raises:
+        NotEnoughDataError: No chain of the symbol was known by then.
+        ModelNotFoundError: There is no such model.
+        ModelNotReadableError: The model cannot be read, or is another exchange's.
+        ContractError: The features will not do for the model.
+        TableNotFoundError: The lake has no chains.
+    """
+    with Session(lake, live=True) as session:
+        if "option_chain" not in session.snapshots:
+            raise TableNotFoundError(f"the lake at {lake.root} has no chains")
+        row = features_at(session, exchange, symbol, at)
+        recorded = _recorded(session, exchange, symbol, row.event_time)
+    named = None if recorded is None else str(recorded["model_version"])
+    folder = find_model(models, exchange, version or named)
+    chosen = depth or (recorded or {}).get("depth")
+    wanted: Depth = "context" if chosen == "context" else "exact"
+    generator = SignalGenerator(folder, depth=wanted, allow_missing=True)
+    if generator.info.exchange != exchange:
+        raise ModelNotReadableError(f"{folder} is a model of {generator.info.exchange}, not of {exchange}")
+    signal = generator.generate_signal(row.values, event_time=row.event_time, symbol=symbol)
+    differences = () if recorded is None else tuple(_differences(signal, recorded))
+    return Rebuilt(signal, recorded, differences)
+
+
+def _recorded(session: Session, exchange: str, symbol: str, event_time: datetime) -> Mapping[str, Any] | None:
+    if SIGNALS.table not in session.snapshots:
+        return None
+    day = ReferenceData.load(session.lake.root).calendar.session_date(exchange, event_time)
+    asked = {"exchange": exchange, "date": day, "symbol": symbol, "event_time": event_time}
+    found = session.table(_RECORDED, asked).to_pylist()
+    return found[0] if found else None
+
+
+def _differences(signal: Signal, recorded: Mapping[str, Any]) -> list[str]:
+    """What differs, field by field; numbers are compared bit for bit."""
+    told = []
+    for name, made in signal.to_record().items():
+        there = recorded[name]
+        if name == "depth" and there != made:
+            told.append(f"depth: recorded {there}, made again {made}")
+        elif name in {"top_features", "narrative"} and recorded["depth"] != signal.metadata["depth"]:
+            continue  # another depth tells other features
+        elif there != made:
+            told.append(f"{name}: recorded {_short(there)}, made again {_short(made)}")
+    return told
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def signal_lines(rebuilt: Rebuilt) -> list[str]:
+    """Lines for a terminal of 80 columns."""
+    signal, told = rebuilt.signal, rebuilt.signal.metadata
+    shares = ", ".join(f"{name} {share:.1%}" for name, share in signal.probabilities.items())
+    regime = ", ".join(f"{name} {value}" for name, value in told["regime"].items()) or "none"
+    lines = [
+        f"{signal.exchange} {signal.symbol} at {signal.event_time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC: "
+        f"{signal.signal} ({shares})",
+        f"  model {told['model_version']}, dataset {told['dataset']['name']}",
+        f"  regime: {regime}",
+        *textwrap.wrap(told["narrative"], 78, initial_indent="  ", subsequent_indent="  "),
+        "",
+        f"  {'feature':32}{'value':>12}{'z':>8}{'share':>8}{'log-odds':>11}",
+    ]
+    for feature in told["top_features"]:
+        value = "missing" if feature["value"] is None else f"{feature['value']:.4g}"
+        z = "" if feature["z"] is None else f"{feature['z']:+.1f}"
+        contribution = "" if feature["contribution"] is None else f"{feature['contribution']:+.3f}"
+        lines.append(
+            f"  {feature['name'][:31]:32}{value:>12}{z:>8}{feature['magnitude']:>8.1%}{contribution:>11}"
+        )
+    if told["depth"] == "context":
+        lines.append("  (context: the features that mattered most in training; no explanation)")
+    for warning in told["warnings"]:
+        lines += textwrap.wrap(warning, 78, initial_indent="  note: ", subsequent_indent="    ")
+    lines.append("")
+    if rebuilt.recorded is None:
+        lines.append("  no signal of this moment is recorded")
+    elif not rebuilt.differences:
+        lines.append("  the same as recorded, to the last bit")
+    else:
+        lines.append("  NOT as recorded:")
+        lines += [f"    {difference}" for difference in rebuilt.differences]
+    return lines
