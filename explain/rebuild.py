@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -97,15 +98,22 @@ def _recorded(session: Session, exchange: str, symbol: str, event_time: datetime
 
 
 def _differences(signal: Signal, recorded: Mapping[str, Any]) -> list[str]:
-    """What differs, field by field; numbers are compared bit for bit."""
+    """What differs, field by field; numbers are compared bit for bit.
+
+    Another depth tells other features, and comes to its probabilities by another sum.
+    """
     told = []
+    same_depth = recorded["depth"] == signal.metadata["depth"]
     for name, made in signal.to_record().items():
         there = recorded[name]
-        if name == "depth" and there != made:
-            told.append(f"depth: recorded {there}, made again {made}")
-        elif name in {"top_features", "narrative"} and recorded["depth"] != signal.metadata["depth"]:
-            continue  # another depth tells other features
-        elif there != made:
+        if same_depth or name not in {"top_features", "narrative", "probabilities", "confidence"}:
+            differs = there != made
+        elif name in {"top_features", "narrative"}:
+            differs = False
+        else:
+            pairs = [(there, made)] if name == "confidence" else [(there[key], made[key]) for key in made]
+            differs = not all(math.isclose(one, other, abs_tol=1e-12) for one, other in pairs)
+        if differs:
             told.append(f"{name}: recorded {_short(there)}, made again {_short(made)}")
     return told
 
