@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import textwrap
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,6 +40,13 @@ _TRAIN_EXAMPLES = """
 Examples:
   strikelake dataset create july --table option_chain --from 2026-07-01 --to 2026-07-31
   strikelake explain train NSE --dataset july --symbol NIFTY --horizon 15m
+"""
+
+_SIGNAL_EXAMPLES = """
+\b
+Examples:
+  strikelake explain signal --at "2026-10-26 12:00"
+  strikelake explain signal NSE --symbol NIFTY --at "2026-10-26 12:00" --depth context
 """
 
 _REPORT_EXAMPLES = """
@@ -288,12 +295,14 @@ def _horizon(text: str) -> timedelta:
     return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
 
 
-@app.command(epilog='Example: strikelake explain signal NSE --symbol NIFTY --at "2026-10-26 12:00"')
+@app.command(epilog=_SIGNAL_EXAMPLES)
 def signal(
     ctx: typer.Context,
-    exchange: Annotated[str, typer.Argument(help="NSE or BSE.")],
-    symbol: Annotated[str, typer.Option(help="Underlying, e.g. NIFTY.")],
-    at: Annotated[str, typer.Option(metavar="TIME", help="The moment; what was known then is looked at.")],
+    exchange: Annotated[str | None, typer.Argument(help="NSE or BSE.")] = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="What was known then is looked at.  [default: now]")
+    ] = None,
+    symbol: Annotated[str | None, typer.Option(help="Underlying, e.g. NIFTY.")] = None,
     model: Annotated[
         str | None, typer.Option(help="model_version  [default: the one that was recorded, else the newest]")
     ] = None,
@@ -302,14 +311,23 @@ def signal(
     ] = None,
     output: _OUTPUT = TextOrJson.TEXT,
 ) -> None:
-    """Make a signal again from the lake, and compare it with the one recorded; exit code 3 if it differs."""
+    """Make a signal again from the lake, and compare it with the one recorded; exit code 3 if it differs.
+
+    Without EXCHANGE and --symbol it is the newest one that was recorded by that time.
+    """
     from catalog.exchanges import canonical_symbol
-    from explain.rebuild import rebuild_signal, signal_lines
+    from explain.rebuild import newest_recorded, rebuild_signal, signal_lines
 
     settings = settings_of(ctx)
+    moment = datetime.now(UTC) if at is None else _moment(at, settings.timezone)
+    where = None if exchange is None else _exchange(exchange)
+    what = None if symbol is None else canonical_symbol(symbol)
+    recorded = where is None or what is None
+    if where is None or what is None:
+        where, what, moment = newest_recorded(settings.lake, moment, exchange=where, symbol=what)
     rebuilt = rebuild_signal(
-        settings.lake, settings.models_dir, _exchange(exchange), canonical_symbol(symbol),
-        _moment(at, settings.timezone), version=model, depth=None if depth is None else depth.value,
+        settings.lake, settings.models_dir, where, what, moment,
+        of_event=recorded, version=model, depth=None if depth is None else depth.value,
     )  # fmt: skip
     if output is TextOrJson.JSON:
         told = rebuilt.signal

@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from catalog.contracts import SIGNALS
-from catalog.features import features_at
+from catalog.features import FeatureRow, feature_names, feature_rows, features_at
 from catalog.reference import ReferenceData
 from explain.model_folder import find_model
 from explain.signals import Depth, Signal, SignalGenerator
-from lake.errors import ModelNotReadableError, TableNotFoundError
+from lake.errors import ModelNotReadableError, NotEnoughDataError, TableNotFoundError
 from lake.session import Session
 from lake.table import Lake
 
@@ -50,6 +52,7 @@ def rebuild_signal(
     symbol: str,
     at: datetime,
     *,
+    of_event: bool = False,
     version: str | None = None,
     depth: str | None = None,
 ) -> Rebuilt:
@@ -61,6 +64,7 @@ def rebuild_signal(
         exchange: `NSE` or `BSE`.
         symbol: Underlying.
         at: The moment, with zone: only what was known by then is looked at.
+        of_event: `at` is the event time of a row of features instead, whenever that row was known.
         version: The model; by default the one that the recorded signal names, else the one made last.
         depth: See `SignalGenerator`; by default that of the recorded signal, else `exact`.
 
@@ -74,7 +78,10 @@ def rebuild_signal(
     with Session(lake, live=True) as session:
         if "option_chain" not in session.snapshots:
             raise TableNotFoundError(f"the lake at {lake.root} has no chains")
-        row = features_at(session, exchange, symbol, at)
+        if of_event:
+            row = _row_of(session, exchange, symbol, at)
+        else:
+            row = features_at(session, exchange, symbol, at)
         recorded = _recorded(session, exchange, symbol, row.event_time)
     named = None if recorded is None else str(recorded["model_version"])
     folder = find_model(models, exchange, version or named)
@@ -86,6 +93,59 @@ def rebuild_signal(
     signal = generator.generate_signal(row.values, event_time=row.event_time, symbol=symbol)
     differences = () if recorded is None else tuple(_differences(signal, recorded))
     return Rebuilt(signal, recorded, differences)
+
+
+def _row_of(session: Session, exchange: str, symbol: str, event_time: datetime) -> FeatureRow:
+    """The row of features of one event time; such a row never changes once it is known.
+
+    Raises:
+        NotEnoughDataError: There is none.
+    """
+    day = ReferenceData.load(session.lake.root).calendar.session_date(exchange, event_time)
+    rows = feature_rows(session, exchange, symbols=[symbol], dates=[day])
+    for row in rows.filter(pc.equal(rows.column("event_time"), event_time)).to_pylist():
+        values = {name: row[name] for name in feature_names(rows)}
+        return FeatureRow(row["event_time"], exchange, symbol, values)
+    raise NotEnoughDataError(
+        f"the lake has no features of {symbol} at {event_time:%Y-%m-%d %H:%M:%S %Z}, of which a signal is "
+        "recorded: the app made it of something else"
+    )
+
+
+def newest_recorded(
+    lake: Lake, at: datetime, *, exchange: str | None = None, symbol: str | None = None
+) -> tuple[str, str, datetime]:
+    """Exchange, symbol and event time of the newest signal that was recorded at or before a moment.
+
+    Args:
+        lake: The lake; signals that are only spooled count.
+        at: The moment, with zone; event times are compared with it.
+        exchange: Only of this one.
+        symbol: Only of this underlying.
+
+    Raises:
+        NotEnoughDataError: There is none.
+    """
+    conditions = ["event_time <= $at"]
+    given: dict[str, Any] = {"at": at}
+    for name, value in (("exchange", exchange), ("symbol", symbol)):
+        if value is not None:
+            conditions.append(f"{name} = ${name}")
+            given[name] = value
+    rows: list[dict[str, Any]] = []
+    with Session(lake, live=True) as session:
+        if SIGNALS.table in session.snapshots:
+            rows = session.table(
+                f"SELECT exchange, symbol, event_time FROM {SIGNALS.table}"
+                f" WHERE {' AND '.join(conditions)} ORDER BY event_time DESC, exchange, symbol LIMIT 1",
+                given,
+            ).to_pylist()
+    if not rows:
+        raise NotEnoughDataError(
+            f"no signal is recorded at or before {at:%Y-%m-%d %H:%M:%S %Z}: name EXCHANGE and --symbol to "
+            "make one of the features of that time"
+        )
+    return rows[0]["exchange"], rows[0]["symbol"], rows[0]["event_time"]
 
 
 def _recorded(session: Session, exchange: str, symbol: str, event_time: datetime) -> Mapping[str, Any] | None:

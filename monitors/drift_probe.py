@@ -33,8 +33,13 @@ def _measure(around: Surroundings, moment: Moment) -> Sequence[Sample]:
     from monitors.attribution_breaches import attribution_breaches, attribution_scores
     from monitors.drift_breaches import find_breaches
     from monitors.drift_record import recent_scores
+    from monitors.evidently_report import newest_report
 
-    known = {"model_version": model.model_version, "dataset": model.dataset}
+    html = newest_report(around.settings.reports_dir / "drift", moment.exchange, "drift")
+    known = {
+        "model_version": model.model_version, "dataset": model.dataset,
+        "report": None if html is None else str(html.resolve()),
+    }  # fmt: skip
     scores = recent_scores(session, moment.exchange, model.dataset, at=moment.seen.astimezone(UTC))
     attributions = attribution_scores(
         session, moment.exchange, model.model_version, model.dataset, around.calendar

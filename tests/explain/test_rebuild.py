@@ -20,11 +20,12 @@ from catalog.database import open_database
 from catalog.features import feature_names, feature_rows, features_at
 from catalog.reference import ReferenceData
 from catalog.upkeep import SPECS
-from explain.rebuild import Rebuilt, rebuild_signal, signal_lines
+from explain.rebuild import Rebuilt, newest_recorded, rebuild_signal, signal_lines
 from explain.signals import Signal, SignalGenerator
 from ingest.simulator import stream_days
 from ingest.status import ledger
 from ingest.tap import StreamTap
+from lake.errors import NotEnoughDataError
 from lake.maintenance import maintain
 from lake.session import Session
 from lake.settings import Settings
@@ -190,6 +191,15 @@ def test_the_command_compares_and_ends_with_3_where_something_differs(
     assert same.returncode == 0
     assert told["signal"] == live.signal.signal
     assert told["differences"] == []
+    # Without exchange and symbol it is the one that was recorded last by then.
+    call[2:5] = []
+    assert json.loads(run("--output", "json").stdout)["metadata"] == told["metadata"]
     differs = run("--depth", "context")
     assert differs.returncode == 3
     assert "NOT as recorded" in differs.stdout
+
+
+def test_a_time_before_the_first_signal_says_what_to_name(live: LiveDay) -> None:
+    with pytest.raises(NotEnoughDataError, match="name EXCHANGE and --symbol"):
+        newest_recorded(live.settings.lake, live.asked_at - timedelta(seconds=1))
+    assert newest_recorded(live.settings.lake, live.asked_at) == ("NSE", "NIFTY", live.asked_at)

@@ -137,8 +137,9 @@ def test_the_reference_is_that_of_the_dataset_and_no_other(settings: Settings) -
 
 
 def test_a_check_scores_drift_by_itself_and_tells_of_it(
-    settings: Settings, calendar: SessionCalendar, rules: RuleSet
+    settings: Settings, calendar: SessionCalendar, rules: RuleSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("monitors.evidently_report.LEAST_ROWS", 100)
     drift_rules = RuleSet({"feature_drift": rules.rules["feature_drift"]}, ("NSE",))
     for window in (6, 7, 8, 9, 10, 11, 12):
         now = end_of(calendar, SHIFTED, window) + timedelta(minutes=2)
@@ -150,6 +151,8 @@ def test_a_check_scores_drift_by_itself_and_tells_of_it(
     assert [finding.rule for finding in firing] == ["feature_drift", "no_receiver"]
     assert "atm_iv" in firing[0].summary
     assert math.isfinite(firing[0].value or math.nan)
+    # With a link to the report that was made when it fired.
+    assert "drift-2026-01-14T" in json.dumps(firing[0].evidence, default=str)
 
 
 def test_without_a_model_nothing_is_scored_and_nothing_fails(
