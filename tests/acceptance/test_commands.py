@@ -77,7 +77,7 @@ def test_a_version_and_a_time_show_the_table_as_it_was(loaded: Any) -> None:
 
 def test_tables_are_listed_with_their_versions(loaded: Any) -> None:
     tables = {row["table"]: row for row in loaded.json("lake", "tables")}
-    assert set(tables) == {"option_chain", "ml_features", "quarantine"}
+    assert set(tables) == {"option_chain", "ml_features", "quarantine", "signals"}
 
 
 def test_the_catalog_follows_and_is_made_again(loaded: Any) -> None:

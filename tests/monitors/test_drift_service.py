@@ -164,3 +164,16 @@ def test_without_a_model_nothing_is_scored_and_nothing_fails(
     assert daily_report(without, calendar, "NSE", CLEAN) is None
     assert check_drift_now(settings, calendar, "NSE", datetime(2026, 1, 11, 6, tzinfo=UTC)) is None
     assert load_rules().rules["feature_drift"].metric == "drifted_features"
+
+
+def test_a_model_whose_dataset_is_gone_is_a_check_that_could_not_run(
+    settings: Settings, calendar: SessionCalendar, rules: RuleSet
+) -> None:
+    shutil.rmtree(settings.lake.root / "datasets" / "jan")
+    now = end_of(calendar, CLEAN, 9) + timedelta(minutes=2)
+    drift_rules = RuleSet({"feature_drift": rules.rules["feature_drift"]}, ("NSE",))
+
+    done = Service(settings, calendar, drift_rules, ("NSE",), clock=lambda: now).check()
+
+    assert done.exit_code == 1
+    assert any("drift of NSE could not be measured: no dataset 'jan'" in line for line in done.lines())
