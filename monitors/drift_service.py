@@ -11,7 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from catalog import datasets
+from catalog.batches import sync
 from catalog.calendar import SessionCalendar
+from catalog.contracts import DRIFT_SCORES
+from catalog.database import opened_database
 from catalog.features import feature_rows
 from lake.errors import MalformedInputError, ModelNotFoundError, NotEnoughDataError
 from lake.session import Session
@@ -48,6 +51,7 @@ def check_drift_now(
         MalformedInputError: The dataset of that name is another one than the model's.
         DatasetNotFoundError: There is no such dataset any more.
         DamagedTableError: Rows of the dataset or of the lake cannot be read.
+        CatalogUnavailableError: The scores are kept, but could not be mirrored.
         OSError: The disk is full or failed.
     """
     try:
@@ -64,10 +68,12 @@ def check_drift_now(
         ):
             return None
         live = _rows(session, model, [day], at)
-    return run_drift_check(
+    check = run_drift_check(
         settings.lake, model, live, lambda: training_rows(settings, model), calendar, at=at,
         reports=reports_folder(settings),
     )  # fmt: skip
+    _mirror(settings)
+    return check
 
 
 def daily_report(settings: Settings, calendar: SessionCalendar, exchange: str, day: date) -> Path | None:
@@ -96,7 +102,18 @@ def daily_report(settings: Settings, calendar: SessionCalendar, exchange: str, d
         dataset=model.dataset, occasion="daily", features=model.features, now=close,
     )  # fmt: skip
     record(settings.lake, made.scores)
+    _mirror(settings)
     return made.html
+
+
+def _mirror(settings: Settings) -> None:
+    """Follow the log of the scores into the catalog.
+
+    Raises:
+        CatalogUnavailableError: The database does not answer; the scores are kept all the same.
+    """
+    with opened_database(settings.catalog) as engine:
+        sync(settings.lake, engine, tables=[DRIFT_SCORES.table])
 
 
 def training_rows(settings: Settings, model: ModelReference) -> pa.Table:
