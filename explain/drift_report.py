@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from explain.model_folder import ModelInfo
-from lake.durability import fsync_directory, write_durably
+from lake.durability import replace_durably
 from lake.session import Session
 
 FILE = "attribution_drift.json"
@@ -92,13 +90,7 @@ def write_report(report: dict[str, Any], folder: Path) -> Path:
     Raises:
         OSError: The disk is full or failed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    file, draft = folder / FILE, folder / f".{FILE}.{uuid.uuid4().hex}.tmp"
+    file = folder / FILE
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    try:
-        write_durably(draft, text.encode())
-        os.replace(draft, file)  # noqa: PTH105 - the file is there, and is meant to be replaced
-    finally:
-        draft.unlink(missing_ok=True)
-    fsync_directory(folder)
+    replace_durably(file, text.encode())
     return file

@@ -66,10 +66,22 @@ def rewrite_durably(path: Path) -> None:
         FileNotFoundError: There is no such file.
         OSError: The disk is full or failed; the file is as it was.
     """
+    replace_durably(path, path.read_bytes())
+
+
+def replace_durably(path: Path, data: bytes | memoryview) -> None:
+    """Write a file in place of the one that is there, if any, and return when it is on the disk.
+
+    Whoever reads sees the old content or the new one, and so does a power cut; the folder is made.
+
+    Raises:
+        OSError: The disk is full or failed; the file is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    write_durably(draft, path.read_bytes())
+    write_durably(draft, data)
     try:
-        os.replace(draft, path)  # noqa: PTH105 - the file is there, and is meant to be replaced
+        os.replace(draft, path)  # noqa: PTH105 - the file may be there, and is meant to be replaced
     except BaseException:
         draft.unlink(missing_ok=True)
         raise

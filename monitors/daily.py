@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from lake.durability import write_durably
+from lake.durability import replace_durably
 from lake.output import to_json
 from lake.session import Session
 from lake.settings import Settings
@@ -47,14 +45,7 @@ def day_summary(settings: Settings, exchange: str, day: date) -> Iterator[str]:
     checks = max((row["measurements"] for row in rows if row["metric"] == "failed_probes"), default=0)
     document = {"exchange": exchange, "date": day, "checks": checks, "metrics": rows}
     path = summary_path(settings.root, exchange, day)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    write_durably(draft, to_json(document, zone=settings.timezone).encode())
-    try:
-        os.replace(draft, path)  # noqa: PTH105 - another process may have been as fast
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    replace_durably(path, to_json(document, zone=settings.timezone).encode())
     yield f"{exchange} {day}: {checks} checks, see {path}"
     for metric, which in _HEADLINES:
         found = [row for row in rows if row["metric"] == metric and row[which] is not None]

@@ -10,8 +10,6 @@ distribution. A single outlier then moves nothing, and every feature has the sam
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
@@ -23,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from catalog.calendar import SessionCalendar
-from lake.durability import fsync_directory, write_durably
+from lake.durability import replace_durably
 from lake.errors import MalformedInputError, NotEnoughDataError
 from monitors.drift_grid import SLOT_CELLS, SLOTS, feature_columns, lay_out, missing_share, window_slots
 from monitors.drift_tests import (
@@ -331,14 +329,7 @@ def write_profile(profile: DriftProfile, file: Path) -> None:
     Raises:
         OSError: The disk is full or failed.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        write_durably(draft, profile.to_json().encode())
-        os.replace(draft, file)  # noqa: PTH105 - the file is there, and is meant to be replaced
-    finally:
-        draft.unlink(missing_ok=True)
-    fsync_directory(file.parent)
+    replace_durably(file, profile.to_json().encode())
 
 
 def read_profile(file: Path, *, dataset_digest: str) -> DriftProfile:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import time
-import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake.durability import fsync_directory, write_durably
+from lake.durability import replace_durably
 from lake.errors import NotEnoughDataError, SchemaMismatchError
 from monitors.drift import ALL_SYMBOLS, ALPHA, EVIDENTLY, DriftScore
 from monitors.drift_grid import KEYS, as_floats, feature_columns
@@ -135,7 +134,7 @@ def report_drift(
         for name, (_, current_side) in sides.items()
     )  # fmt: skip
     file = report_file(folder, exchange, occasion, window.date, now or datetime.now(UTC), symbol)
-    _keep(file, html)
+    replace_durably(file, html.encode())
     prune(folder / exchange)
     return EvidentlyReport(scores, left_out, file)
 
@@ -313,15 +312,3 @@ def report_file(
 def newest_report(folder: Path, exchange: str, occasion: Occasion) -> Path | None:
     """The newest report there is, None if there is none."""
     return max((folder / exchange).glob(f"{occasion}-*.html"), default=None)
-
-
-def _keep(file: Path, html: str) -> None:
-    """Write whole or not at all; the day's report takes the place of an earlier one of the day."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        write_durably(draft, html.encode())
-        os.replace(draft, file)  # noqa: PTH105 - the file may be there, and is meant to be replaced
-    finally:
-        draft.unlink(missing_ok=True)
-    fsync_directory(file.parent)

@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from catalog.calendar import SessionCalendar
-from lake.durability import write_durably
+from lake.durability import replace_durably
 from lake.errors import DeliveryError
 
 logger = logging.getLogger(__name__)
@@ -59,7 +58,6 @@ def beat(root: Path, sign: Heartbeat) -> None:
         OSError: It cannot be written.
     """
     path = heartbeat_file(root)
-    path.parent.mkdir(parents=True, exist_ok=True)
     document = {
         "at": sign.at.astimezone(UTC).isoformat(),
         "next_by": sign.next_by.astimezone(UTC).isoformat(),
@@ -67,13 +65,7 @@ def beat(root: Path, sign: Heartbeat) -> None:
         "firing": list(sign.firing),
         "pid": sign.pid or os.getpid(),
     }
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    write_durably(draft, json.dumps(document, indent=2).encode())
-    try:
-        os.replace(draft, path)  # noqa: PTH105 - the file is there, and is meant to be replaced
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    replace_durably(path, json.dumps(document, indent=2).encode())
 
 
 def read_heartbeat(root: Path) -> Heartbeat | None:
