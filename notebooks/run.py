@@ -28,7 +28,7 @@ def executed(notebook: Path, folder: Path = FOLDER) -> nbformat.NotebookNode:
     document = nbformat.read(notebook, as_version=4)
     client = NotebookClient(
         document, timeout=SECONDS_A_CELL, kernel_name="python3", resources={"metadata": {"path": str(folder)}},
-        record_timing=False,
+        record_timing=False, coalesce_streams=True,
     )  # fmt: skip
     client.execute()
     document.metadata = nbformat.from_dict(
