@@ -2,16 +2,25 @@
 
     python examples/live_app.py            # Ctrl-C to end
     strikelake sql "SELECT max(event_time), count(*) FROM option_chain" --live
+    strikelake sql "SELECT event_time, signal, narrative FROM signals ORDER BY 1 DESC" --live
+
+Where there is a model (strikelake explain train NSE ...), it is asked once a minute of the session, in a
+thread of its own: features as the lake knows them -> generate_signal -> offer_signal.
 
 A real tracker calls start_raw_stream() with no arguments and is switched on by ENABLE_RAW_STREAM=true.
 """
 
 import random
+import threading
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from ingest.raw_stream import enqueue_raw_stream_event, start_raw_stream, stop_raw_stream
+from ingest.tap import StreamTap
+from lake.errors import StrikelakeError
 from lake.settings import load_settings
+
+ASK_EVERY_S = 60.0
 
 
 class NiftyHandler:
@@ -38,9 +47,38 @@ class NiftyHandler:
                 "oi": 75 * random.randrange(1, 90_000), "volume": self.volume}  # fmt: skip
 
 
+def make_signals(tap: StreamTap, ended: threading.Event) -> None:
+    """Ask the newest model once a minute: off the hot path, since an explanation takes milliseconds."""
+    from catalog.features import features_at
+    from explain.signals import SignalGenerator
+    from lake.session import Session
+
+    try:
+        generator = SignalGenerator(tap.settings.models_dir / "NSE")
+    except StrikelakeError as error:
+        print(f"\nno signals: {error}")
+        return
+    while not ended.wait(ASK_EVERY_S):
+        try:
+            with Session(tap.settings.lake, live=True) as session:
+                row = features_at(session, "NSE", "NIFTY", datetime.now(UTC))
+            signal = generator.generate_signal(row.values, event_time=row.event_time, symbol=row.symbol)
+        except StrikelakeError as error:  # e.g. outside of a session, or too soon after its start
+            print(f"\nno signal: {error}")
+            continue
+        # The time of the features, so that `strikelake explain signal` can make it again from the lake.
+        tap.offer_signal(signal.exchange, signal.to_record(), symbol=row.symbol, event_time=signal.event_time)
+        print(f"\n{signal.metadata['narrative']}")
+
+
 def main() -> None:
     """Track until Ctrl-C."""
-    start_raw_stream(load_settings(enable_raw_stream_capture=True, raw_stream_flush_seconds=10))
+    tap = start_raw_stream(load_settings(enable_raw_stream_capture=True, raw_stream_flush_seconds=10))
+    if tap is None:  # never: it is switched on in the line above
+        raise SystemExit("raw stream capture is off")
+    ended = threading.Event()
+    asking = threading.Thread(target=make_signals, args=(tap, ended))
+    asking.start()
     handler = NiftyHandler()
     try:
         while True:
@@ -50,6 +88,8 @@ def main() -> None:
             print(f"\r{time.strftime('%H:%M:%S')}  NIFTY {handler.spot:,.2f}", end="", flush=True)
             time.sleep(1)
     except KeyboardInterrupt:
+        ended.set()
+        asking.join()
         print("\ncommitting ...", "done" if stop_raw_stream() else "the rest waits in the spool")
 
 
