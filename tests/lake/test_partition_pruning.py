@@ -57,7 +57,7 @@ WHOLE_STATEMENTS = [
     "(SELECT 1 FROM readings i WHERE i.date = DATE '2026-01-07' AND i.station = o.station)",
     "SELECT (SELECT max(celsius) FROM readings i WHERE i.date = o.date AND date = o.date) FROM readings o",
     "SELECT celsius FROM (SELECT * FROM readings WHERE date > '2026-01-05') WHERE station = 's1'",
-    "SELECT celsius, row_number() OVER (ORDER BY celsius) FROM readings WHERE date = '2026-01-06' "
+    "SELECT celsius, row_number() OVER (ORDER BY celsius, station) FROM readings WHERE date = '2026-01-06' "
     "QUALIFY row_number() OVER (PARTITION BY station ORDER BY celsius) = 1",
     "SELECT date, count(*) FROM readings WHERE date <> '2026-01-06' GROUP BY date HAVING date > '2026-01-05'",
     "SELECT celsius FROM main.readings WHERE date = '2026-01-06'",
