@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from catalog.exchanges import canonical_symbol
 from explain.contributions import softmax
 from explain.model_folder import INFO_FILE, FeatureInfo, ModelInfo, find_model, load_booster, read_info
 from explain.model_input import ModelInput, ModelRow
@@ -157,6 +158,7 @@ class SignalGenerator:
         moment = event_time if event_time is not None else datetime.now(UTC)
         if moment.tzinfo is None:
             raise ContractError(f"event_time {moment} has no zone")
+        symbol = None if symbol is None else canonical_symbol(symbol)
         row = self._input.row(features)
         warnings = self._warnings(row, moment, symbol)
         contributions, shares = self._ask(row.matrix)

@@ -196,6 +196,13 @@ def test_a_symbol_that_the_model_does_not_know_is_told(folder: Path) -> None:
     assert any("not trained on BANKNIFTY" in warning for warning in signal.metadata["warnings"])
 
 
+def test_a_symbol_is_known_by_all_its_names(folder: Path) -> None:
+    generator = SignalGenerator(folder)
+    for name in ("NIFTY", "NIFTY50", "Nifty 50"):
+        signal = generator.generate_signal(dict.fromkeys(FEATURES, 0.0), event_time=AT, symbol=name)
+        assert (signal.symbol, signal.metadata["warnings"]) == ("NIFTY", [])
+
+
 def test_the_folder_of_an_exchange_gives_the_model_made_last(tmp_path: Path) -> None:
     for day, seed in ((20, 1), (24, 2), (22, 3)):
         write_small_model(tmp_path, seed, rounds=2, created=datetime(2026, 10, day, tzinfo=UTC))
