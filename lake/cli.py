@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 GROUP = "strikelake.commands"
 _ORDER = ("demo", "ingest", "sql", "dataset", "explain", "monitors", "lake", "catalog")
 
+_EXTRAS = {
+    "lightgbm": "explain", "shap": "explain", "sklearn": "explain", "matplotlib": "explain",
+    "joblib": "explain", "evidently": "monitors", "apprise": "monitors", "httpx": "monitors",
+    "scipy": "monitors", "yaml": "monitors",
+}  # fmt: skip
+"""Packages that commands need and a plain install does not bring, and the extra that does."""
+
 
 class LazyCommands(TyperGroup):
     """Commands from entry points; `--help` reads their modules' docstrings without running them."""
@@ -135,6 +142,12 @@ def main() -> None:
         # The reader (head, a pager) has seen enough; nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if debug or extra is None:
+            raise
+        typer.echo(f"strikelake: this needs {error.name}: pip install 'strikelake[{extra}]'", err=True)
+        sys.exit(1)
     except (StrikelakeError, OSError) as error:
         if debug:
             raise

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,3 +142,15 @@ def test_a_damaged_model_is_named_and_the_others_are_listed(copy: Any) -> None:
     done = copy("explain", "models", "--output", "json", code=3)
     assert [model["dataset"] for model in json.loads(done.stdout)] == ["day"]
     assert bad.name in done.stderr
+
+
+def test_without_the_extra_a_command_says_which_one_it_needs(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['lightgbm'] = None; sys.argv = ['strikelake', 'explain', 'report', "
+        "'--model', 'm.txt', '--data', 'd.csv']; from lake.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == "strikelake: this needs lightgbm: pip install 'strikelake[explain]'\n"
