@@ -47,6 +47,17 @@ def test_one_that_is_refused_does_not_hold_up_other_groups(pair: Pair) -> None:
     assert [rules for _, rules in one.told] == [["b"], ["a"]]
 
 
+def test_one_that_is_refused_holds_up_what_follows_in_its_group(pair: Pair) -> None:
+    watch, one, _ = pair
+    one.failures = [Failure("answered 400", unavailable=False, retry_after=5 * MINUTE)]
+    watch.run(finding())
+    watch.run()
+    assert one.told == [], "nobody is told that something is over that they never heard of"
+    for _ in range(5):
+        watch.run()
+    assert [reason for reason, _ in one.told] == ["new", "resolved"]
+
+
 def test_a_dead_receiver_is_an_alert_that_the_others_deliver_and_not_it(pair: Pair) -> None:
     watch, dead, other = pair
     dead.failures = [DOWN] * 1000
