@@ -398,14 +398,33 @@ def _exchange(text: str) -> str:
 
 
 def _show_drift(report: dict[str, Any]) -> None:
-    dates = [one["date"] for one in report["recent_sessions"]]
-    since = f"{len(dates)} sessions since, {dates[0]} to {dates[-1]}" if dates else "no session since"
-    trained = len(report["training_sessions"])
-    typer.echo(f"model {report['model_version']} of {report['exchange']}: {trained} of training, {since}")
+    trained, dates = len(report["training_sessions"]), [one["date"] for one in report["recent_sessions"]]
+    since = f"{dates[0]} to {dates[-1]} ({len(dates)})" if dates else "none"
+    typer.echo(f"model {report['model_version']} of {report['exchange']}")
+    typer.echo(f"sessions of training: {trained}; since: {since}")
     if report["why_not"]:
-        typer.echo(f"nothing to judge by: {report['why_not']}")
-    columns = [
-        "feature", "class", "training_mean", "recent_mean", "difference", "difference_in_standard_errors",
-        "degrees_of_freedom", "training_rank", "recent_rank",
-    ]  # fmt: skip
-    show_rows(report["rows"][:_ROWS_SHOWN], Format.TABLE, columns=columns)
+        typer.echo(textwrap.fill(f"nothing to judge by: {report['why_not']}", 80))
+    # Rounded and with short titles, so that the differences themselves have room on 80 columns.
+    shown = [
+        {
+            "feature": row["feature"],
+            "class": row["class"],
+            "training": _signed(row["training_mean"], 4),
+            "recent": _signed(row["recent_mean"], 4),
+            "moved": _signed(row["difference"], 4),
+            "t": _signed(row["difference_in_standard_errors"], 1),
+            "rank": f"{row['training_rank']} to {row['recent_rank']}",
+        }
+        for row in report["rows"][:_ROWS_SHOWN]
+    ]
+    if not shown:
+        return
+    show_rows(shown, Format.TABLE)
+    typer.echo(
+        f"the {len(shown)} furthest of {len(report['rows'])}, mean contributions in log-odds; t: moved, in\n"
+        "standard errors. Of so many, some are far out by chance."
+    )
+
+
+def _signed(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:+.{digits}f}"

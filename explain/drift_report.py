@@ -50,6 +50,7 @@ def drift_report(
         now: The moment it is.
 
     Returns:
+        As `explain/schemas/attribution_drift.schema.json` says:
         `format` (1), `exchange`, `model_version`, `dataset` (its name), `made_at` (ISO 8601, UTC),
         `training_sessions` and `recent_sessions` (each a list of `date` and `row_count`, the rows explained),
         `enough` (whether differences could be set against the spread of sessions), `why_not` (null if so) and

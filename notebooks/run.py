@@ -6,6 +6,8 @@ They read the lake that `strikelake` reads in the folder of the project; see `la
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 from pathlib import Path
 
 import nbformat
@@ -32,9 +34,18 @@ def executed(notebook: Path, folder: Path = FOLDER) -> nbformat.NotebookNode:
     )  # fmt: skip
     client.execute()
     document.metadata = nbformat.from_dict(
-        {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "strikelake": {"outputs_of": digest_of_cells(document)},
+        }
     )
     return document
+
+
+def digest_of_cells(document: nbformat.NotebookNode) -> str:
+    """SHA-256 of the code cells in order: kept beside the outputs, it tells those of older cells."""
+    sources = [cell.source for cell in document.cells if cell.cell_type == "code"]
+    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
 
 
 def main() -> None:

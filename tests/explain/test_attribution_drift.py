@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import lightgbm as lgb
 import numpy as np
 import pyarrow as pa
@@ -32,10 +33,12 @@ from explain.attribution_drift import (
     record,
 )
 from explain.boosting import BoostingTerms
+from explain.cli import _show_drift
 from explain.dataset_frame import frame_of
 from explain.drift_report import COLUMNS, drift_report, write_report
 from explain.frame import CLASSES, LabelTerms, TrainingFrame
 from explain.model_folder import ModelInfo, find_model, read_info
+from explain.report_documents import json_schema
 from explain.training import TrainingTerms
 from explain.training_run import run_training
 from lake.errors import DatasetNotFoundError, SchemaMismatchError
@@ -252,6 +255,63 @@ def test_the_report_is_written_whole_and_reads_as_a_table(lake: Lake, model: Mod
               if row["difference_in_standard_errors"] is not None]  # fmt: skip
     assert scores == sorted(scores, reverse=True)
     assert report["rows"][0]["feature"] == "pcr_oi"
+
+
+@pytest.mark.parametrize(("training", "since"), [(4, 3), (2, 3), (4, 0)])
+def test_the_report_keeps_its_schema_which_documents_every_field(
+    lake: Lake, model: Model, tmp_path: Path, training: int, since: int
+) -> None:
+    """Also where there is too little to judge by."""
+    add(lake, model, frame(training), TRAINING)
+    if since:
+        add(lake, model, frame(since, start=MONDAY + timedelta(days=14), seed=1), SESSION)
+    with Session(lake) as session:
+        file = write_report(drift_report(session, model.info, sessions=5), tmp_path / "reports")
+    report = json.loads(file.read_text(encoding="utf-8"))
+
+    schema = json_schema("attribution_drift")
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(report, schema)
+    of_rows = schema["properties"]["rows"]["items"]["properties"]
+    assert list(of_rows) == list(COLUMNS)
+    assert all("description" in field for field in [*schema["properties"].values(), *of_rows.values()])
+    for wrong in ({"format": 2}, {"enough": "yes"}, {"more": 1}, {"rows": [{"feature": "vix"}]}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(report | wrong, schema)
+
+
+def test_the_command_shows_what_moved_on_80_columns(
+    lake: Lake, model: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(lake, model, frame(4), TRAINING)
+    add(lake, model, frame(3, start=MONDAY + timedelta(days=14), seed=1, shift=1.0), SESSION)
+    with Session(lake) as session:
+        report = drift_report(session, model.info, sessions=5)
+    _show_drift(report)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    first = report["rows"][0]
+    line = next(line.split() for line in lines if line.startswith(f"{first['feature']} "))
+    assert line[1] == first["class"]
+    assert line[4:6] == [f"{first['difference']:+.4f}", f"{first['difference_in_standard_errors']:+.1f}"]
+
+
+@pytest.mark.parametrize(("training", "since"), [(2, 3), (4, 0)])
+def test_the_command_says_on_80_columns_why_there_is_nothing_to_judge_by(
+    lake: Lake, model: Model, capsys: pytest.CaptureFixture[str], training: int, since: int
+) -> None:
+    add(lake, model, frame(training), TRAINING)
+    if since:
+        add(lake, model, frame(since, start=MONDAY + timedelta(days=14), seed=1), SESSION)
+    with Session(lake) as session:
+        report = drift_report(session, model.info, sessions=5)
+    _show_drift(report)
+
+    told = capsys.readouterr().out
+    assert max(map(len, told.splitlines())) <= 80
+    assert report["why_not"] in told.replace("\n", " ")
+    assert ("pcr_oi " in told) == bool(since)
 
 
 def test_a_session_that_is_there_is_not_added_again(lake: Lake, model: Model) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from notebooks.run import executed
+from notebooks.run import digest_of_cells, executed
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -73,11 +73,20 @@ def test_the_outputs_that_are_kept_are_whole_and_of_no_machine(notebook: Path) -
     cells = [cell for cell in document.cells if cell.cell_type == "code"]
     outputs = [output for cell in cells for output in cell.outputs]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    kept = document.metadata["strikelake"]["outputs_of"]
+    assert kept == digest_of_cells(document), "outputs of older cells: python notebooks/run.py"
     assert not [output for output in outputs if output.output_type == "error"]
     assert len([output for output in outputs if "image/png" in output.get("data", {})]) >= 2
     text = notebook.read_text(encoding="utf-8")
     for trace in ("Traceback", "/home/", "/tmp", "C:\\\\Users", "/root"):  # noqa: S108 - looked for, not used
         assert trace not in text
+
+
+def test_a_cell_that_was_changed_after_it_ran_is_noticed() -> None:
+    document = nbformat.read(NOTEBOOKS[0], as_version=4)
+    before = digest_of_cells(document)
+    next(cell for cell in document.cells if cell.cell_type == "code").source += "\n# changed"
+    assert digest_of_cells(document) != before
 
 
 def test_without_a_lake_a_notebook_says_how_to_make_one(
