@@ -188,12 +188,12 @@ def signal_lines(rebuilt: Rebuilt) -> list[str]:
     signal, told = rebuilt.signal, rebuilt.signal.metadata
     shares = ", ".join(f"{name} {share:.1%}" for name, share in signal.probabilities.items())
     regime = ", ".join(f"{name} {value}" for name, value in told["regime"].items()) or "none"
+    of = f"{signal.exchange} {signal.symbol} at {signal.event_time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     lines = [
-        f"{signal.exchange} {signal.symbol} at {signal.event_time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC: "
-        f"{signal.signal} ({shares})",
-        f"  model {told['model_version']}, dataset {told['dataset']['name']}",
-        f"  regime: {regime}",
-        *textwrap.wrap(told["narrative"], 78, initial_indent="  ", subsequent_indent="  "),
+        *_wrapped(f"{of}: {signal.signal} ({shares})", first=""),
+        *_wrapped(f"model {told['model_version']}, dataset {told['dataset']['name']}"),
+        *_wrapped(f"regime: {regime}"),
+        *_wrapped(told["narrative"]),
         "",
         f"  {'feature':32}{'value':>12}{'z':>8}{'share':>8}{'log-odds':>11}",
     ]
@@ -207,7 +207,7 @@ def signal_lines(rebuilt: Rebuilt) -> list[str]:
     if told["depth"] == "context":
         lines.append("  (context: the features that mattered most in training; no explanation)")
     for warning in told["warnings"]:
-        lines += textwrap.wrap(warning, 78, initial_indent="  note: ", subsequent_indent="    ")
+        lines += _wrapped(f"note: {warning}", further="    ")
     lines.append("")
     if rebuilt.recorded is None:
         lines.append("  no signal of this moment is recorded")
@@ -215,5 +215,10 @@ def signal_lines(rebuilt: Rebuilt) -> list[str]:
         lines.append("  the same as recorded, to the last bit")
     else:
         lines.append("  NOT as recorded:")
-        lines += [f"    {difference}" for difference in rebuilt.differences]
+        for difference in rebuilt.differences:
+            lines += _wrapped(difference, first="    ", further="      ")
     return lines
+
+
+def _wrapped(text: str, *, first: str = "  ", further: str = "  ") -> list[str]:
+    return textwrap.wrap(text, 80, initial_indent=first, subsequent_indent=further, break_on_hyphens=False)

@@ -124,7 +124,8 @@ class SignalGenerator:
         self.info: ModelInfo = read_info(folder)
         self._booster = load_booster(folder, self.info)
         self._check_shape(folder)
-        self._input = ModelInput(self.info.feature_names)
+        self._names = self.info.feature_names
+        self._input = ModelInput(self._names)
         self._by_name: dict[str, tuple[int, FeatureInfo]] = {
             feature.name: (place, feature) for place, feature in enumerate(self.info.features)
         }
@@ -165,7 +166,7 @@ class SignalGenerator:
         chosen = int(shares.argmax())
         names = self.info.classes
         probabilities = dict(zip(names, shares.tolist(), strict=True))
-        values = dict(zip(self.info.feature_names, row.matrix[0].tolist(), strict=True))
+        values = dict(zip(self._names, row.matrix[0].tolist(), strict=True))
         regime = regimes_of(self.info.regimes, values)
         if contributions is None:
             top = self._context(values, regime)
@@ -215,9 +216,8 @@ class SignalGenerator:
         sizes = np.abs(contributions[:-1])
         total = sizes.sum()
         shares = sizes / total if total else sizes
-        names = self.info.feature_names
         return [
-            self._feature(names[place], values, float(shares[place]), float(contributions[place]))
+            self._feature(self._names[place], values, float(shares[place]), float(contributions[place]))
             for place in np.argsort(-sizes, kind="stable")[: self._top]
         ]
 

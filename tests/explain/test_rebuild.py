@@ -134,7 +134,11 @@ def test_another_model_or_another_record_is_told(live: LiveDay, tmp_path: Path) 
 
     assert any(difference.startswith("model_version: recorded") for difference in rebuilt.differences)
     assert any(difference.startswith("probabilities") for difference in rebuilt.differences)
-    assert "NOT as recorded" in "\n".join(signal_lines(rebuilt))
+    lines = signal_lines(rebuilt)
+    assert "NOT as recorded" in "\n".join(lines)
+    assert all(len(line) <= 80 for line in lines)
+    told = " ".join(" ".join(lines).split())
+    assert all(" ".join(difference.split()[:3]) in told for difference in rebuilt.differences)
 
 
 def test_the_context_of_a_recorded_signal_is_no_difference_but_of_depth(live: LiveDay) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import subprocess
@@ -122,6 +123,12 @@ def test_order_and_kind_of_numbers_do_not_matter(folder: Path) -> None:
         mixed = {name: kind(value) for name, value in reversed(named(row).items())}
         assert generator.generate_signal(mixed, event_time=AT) == expected
     assert generator.generate_signal(named(row), event_time=AT) == expected
+    whole = dict.fromkeys(FEATURES, 1.0)
+    ones: list[Any] = [True, 1, np.bool_(True), np.int64(1), Decimal(1)]
+    for one in ones:
+        assert generator.generate_signal(dict.fromkeys(FEATURES, one), event_time=AT) == (
+            generator.generate_signal(whole, event_time=AT)
+        )
 
 
 def test_missing_and_unknown_features_are_named(folder: Path) -> None:
@@ -170,6 +177,21 @@ def test_an_answer_from_something_else_than_the_model_knows_is_refused(folder: P
 
     signal = SignalGenerator(folder, allow_missing=True).generate_signal({}, event_time=AT)
     assert len(signal.metadata["missing_features"]) == len(FEATURES)
+
+
+def test_just_over_half_of_the_importance_is_too_much_to_miss(folder: Path) -> None:
+    generator, values = SignalGenerator(folder), dict.fromkeys(FEATURES, 0.0)
+    gone, share = [], 0.0
+    for feature in sorted(generator.info.features, key=lambda feature: -feature.importance):
+        gone.append(feature.name)
+        share += feature.importance
+        row = {name: value for name, value in values.items() if name not in gone}
+        if share > 0.5:
+            break
+        assert set(generator.generate_signal(row, event_time=AT).metadata["missing_features"]) == set(gone)
+    assert 0.5 < share < 0.8
+    with pytest.raises(ContractError, match=f"with {share:.0%} of the model's importance"):
+        generator.generate_signal(row, event_time=AT)
 
 
 def test_a_stale_model_is_told_of_once_in_the_log_or_refused(
@@ -227,6 +249,23 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         SignalGenerator(folder)
 
 
+@pytest.mark.parametrize("objective", ["regression", "binary"])
+def test_a_model_of_one_output_is_no_classifier_of_three(tmp_path: Path, objective: str) -> None:
+    folder = write_small_model(tmp_path, 1, rounds=2)
+    matrix = np.nan_to_num(rows_of(200, 1))
+    other = lgb.train(
+        {"objective": objective, "verbose": -1, "num_threads": 1},
+        lgb.Dataset(matrix, matrix[:, 0] > 0, feature_name=list(FEATURES)), 2,
+    )  # fmt: skip
+    text = other.model_to_string().encode()
+    (folder / "model.txt").write_bytes(text)
+    info = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    info["model_sha256"] = hashlib.sha256(text).hexdigest()
+    (folder / "model.json").write_text(json.dumps(info), encoding="utf-8")
+    with pytest.raises(ModelNotReadableError, match="1 outputs"):
+        SignalGenerator(folder)
+
+
 def test_what_cannot_be_asked_for_is_said_at_once(folder: Path) -> None:
     for wrong in ({"top": 2}, {"top": 6}, {"depth": "deep"}, {"on_stale": "shout"}):
         with pytest.raises(ValueError, match=r"is|are"):
@@ -245,8 +284,8 @@ def test_a_live_app_loads_lightgbm_and_nothing_of_training(folder: Path) -> None
     code = (
         "import sys; from explain.signals import SignalGenerator; "
         f"SignalGenerator({str(folder)!r}).generate_signal({{n: 0.0 for n in {FEATURES!r}}}); "
-        "print([m for m in ('shap', 'matplotlib', 'sklearn.ensemble', 'evidently', 'sqlalchemy') "
-        "if m in sys.modules])"
+        "print([m for m in ('shap', 'matplotlib', 'sklearn.ensemble', 'evidently', 'sqlalchemy', 'duckdb', "
+        "'polars') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -66,7 +66,8 @@ def write_small_model(
         ),
         regimes=dimensions,
         top_features={"all": order, "vix=high": tuple(reversed(order))},
-        label={"horizon_s": 900.0, "threshold": 0.5}, parameters={}, folds=(), software={},
+        label={"horizon_s": 900.0, "threshold": 0.5}, parameters={"seed": seed}, folds=(), software={},
+        metrics={"rows": len(matrix), "logloss": 1.0, "baseline_logloss": 1.1},
     )  # fmt: skip
     folder, _ = write_model(models, info, text, "# a card\n")
     return folder
