@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,9 @@ class ModelInput:
         """Names in the order of the model's inputs."""
         self._names = tuple(features)
         self._known = frozenset(features)
+        # The quick way where nothing is missing; of one name alone it gives no tuple.
+        get = itemgetter(*self._names)
+        self._all = get if len(self._names) > 1 else lambda given: (get(given),)
 
     def row(self, features: Mapping[str, Any]) -> ModelRow:
         """The row of one mapping, in whatever order its names are.
@@ -56,7 +60,11 @@ class ModelInput:
                 f"features are a mapping from name to number, not a {type(features).__name__}: "
                 "without names their order cannot be checked"
             )
-        values = [features.get(name) for name in self._names]
+        try:
+            # Other mappings may make up what they lack, as a defaultdict does.
+            values = list(self._all(features)) if type(features) is dict else self._found(features)
+        except KeyError:
+            values = self._found(features)
         if not set(map(type, values)) <= _PLAIN:
             values = [_number(name, value) for name, value in zip(self._names, values, strict=True)]
         try:
@@ -75,6 +83,9 @@ class ModelInput:
             missing = ()
         unknown = features.keys() - self._known if len(features) + len(missing) > len(self._names) else ()
         return ModelRow(matrix, missing, tuple(sorted(map(str, unknown))))
+
+    def _found(self, features: Mapping[str, Any]) -> list[Any]:
+        return [features.get(name) for name in self._names]
 
 
 def _number(name: str, value: Any) -> float:

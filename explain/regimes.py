@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,17 +34,12 @@ class Dimension:
         """The regime of one value; `unknown` for None and NaN."""
         if value is None or math.isnan(value):
             return UNKNOWN
-        return self.names[sum(value >= cut for cut in self.cuts)]
+        return self.names[bisect_right(self.cuts, value)]
 
     def of_all(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.str_]:
         """The regimes of many values."""
         found = np.array(self.names)[np.searchsorted(self.cuts, values, side="right").clip(0, len(self.cuts))]
         return np.where(np.isnan(values), UNKNOWN, found)
-
-
-def regimes_of(dimensions: Sequence[Dimension], features: Mapping[str, float | None]) -> dict[str, str]:
-    """The regime of one row in every dimension, by the dimension's name."""
-    return {d.name: d.of(features.get(d.feature)) for d in dimensions}
 
 
 def learn(features: Sequence[str], matrix: npt.NDArray[np.float64]) -> tuple[Dimension, ...]:

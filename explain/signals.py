@@ -17,10 +17,9 @@ import numpy.typing as npt
 
 from catalog.exchanges import canonical_symbol
 from explain.contributions import softmax
-from explain.model_folder import INFO_FILE, FeatureInfo, ModelInfo, find_model, load_booster, read_info
+from explain.model_folder import INFO_FILE, ModelInfo, find_model, load_booster, read_info
 from explain.model_input import ModelInput, ModelRow
 from explain.narratives import TopFeature, narrative
-from explain.regimes import regimes_of
 from lake.errors import ContractError, ModelNotReadableError, StaleModelError
 
 logger = logging.getLogger(__name__)
@@ -126,9 +125,9 @@ class SignalGenerator:
         self._check_shape(folder)
         self._names = self.info.feature_names
         self._input = ModelInput(self._names)
-        self._by_name: dict[str, tuple[int, FeatureInfo]] = {
-            feature.name: (place, feature) for place, feature in enumerate(self.info.features)
-        }
+        self._place = {name: place for place, name in enumerate(self._names)}
+        self._regimes = [(d, self._place.get(d.feature)) for d in self.info.regimes]
+        self._dataset = {key: self.info.dataset[key] for key in ("name", "content_digest")}
         self._last_date = date.fromisoformat(str(self.info.dataset["last_date"]))
         self._depth, self._explain_hold, self._top = depth, explain_hold, top
         self._max_age_days, self._on_stale, self._allow_missing = max_age_days, on_stale, allow_missing
@@ -163,18 +162,19 @@ class SignalGenerator:
         row = self._input.row(features)
         warnings = self._warnings(row, moment, symbol)
         contributions, shares = self._ask(row.matrix)
-        chosen = int(shares.argmax())
+        chosen = shares.index(max(shares))
         names = self.info.classes
-        probabilities = dict(zip(names, shares.tolist(), strict=True))
-        values = dict(zip(self._names, row.matrix[0].tolist(), strict=True))
-        regime = regimes_of(self.info.regimes, values)
+        probabilities = dict(zip(names, shares, strict=True))
+        regime = {
+            d.name: d.of(None if place is None else row.matrix.item(place)) for d, place in self._regimes
+        }
         if contributions is None:
-            top = self._context(values, regime)
+            top = self._context(row.matrix, regime)
         else:
-            top = self._explanation(values, contributions[chosen])
+            top = self._explanation(row.matrix, contributions[chosen])
         return Signal(
             signal=names[chosen],
-            confidence=float(shares[chosen]),
+            confidence=shares[chosen],
             probabilities=probabilities,
             event_time=moment,
             exchange=self.info.exchange,
@@ -182,7 +182,7 @@ class SignalGenerator:
             metadata={
                 "regime": regime,
                 "model_version": self.info.model_version,
-                "dataset": {key: self.info.dataset[key] for key in ("name", "content_digest")},
+                "dataset": dict(self._dataset),
                 "depth": "context" if contributions is None else "exact",
                 "top_features": [
                     {
@@ -201,49 +201,47 @@ class SignalGenerator:
             },
         )  # fmt: skip
 
-    def _ask(self, matrix: Floats) -> tuple[Floats | None, Floats]:
+    def _ask(self, matrix: Floats) -> tuple[Floats | None, list[float]]:
         """Contributions by class, with the expected score last, if they are wanted; and the probabilities."""
         if self._depth == "context" or not self._explain_hold:
-            shares = np.asarray(self._booster.predict(matrix, num_threads=1))[0]
-            if self._depth == "context" or self.info.classes[int(shares.argmax())] == "HOLD":
+            shares: list[float] = np.asarray(self._booster.predict(matrix, num_threads=1))[0].tolist()
+            if self._depth == "context" or self.info.classes[shares.index(max(shares))] == "HOLD":
                 return None, shares
         found = np.asarray(self._booster.predict(matrix, pred_contrib=True, num_threads=1))
         by_class: Floats = found.reshape(len(self.info.classes), -1)
-        return by_class, softmax(by_class.sum(axis=1))
+        return by_class, softmax(by_class.sum(axis=1)).tolist()
 
-    def _explanation(self, values: Mapping[str, float], contributions: Floats) -> list[TopFeature]:
+    def _explanation(self, matrix: Floats, contributions: Floats) -> list[TopFeature]:
         """The features with the largest contributions to one class, the expected score left out."""
         sizes = np.abs(contributions[:-1])
         total = sizes.sum()
         shares = sizes / total if total else sizes
+        places = np.argsort(-sizes, kind="stable")[: self._top].tolist()
         return [
-            self._feature(self._names[place], values, float(shares[place]), float(contributions[place]))
-            for place in np.argsort(-sizes, kind="stable")[: self._top]
+            self._feature(place, matrix, shares.item(place), contributions.item(place)) for place in places
         ]
 
-    def _context(self, values: Mapping[str, float], regime: Mapping[str, str]) -> list[TopFeature]:
+    def _context(self, matrix: Floats, regime: Mapping[str, str]) -> list[TopFeature]:
         rankings = self.info.top_features
-        known = (f"{d.name}={regime[d.name]}" for d in self.info.regimes)
+        known = (f"{name}={value}" for name, value in regime.items())
         ranking = next((rankings[name] for name in known if name in rankings), rankings["all"])
-        return [
-            self._feature(name, values, self._by_name[name][1].importance, None)
-            for name in ranking[: self._top]
-        ]
+        places = [self._place[name] for name in ranking[: self._top]]
+        return [self._feature(place, matrix, self.info.features[place].importance, None) for place in places]
 
     def _feature(
-        self, name: str, values: Mapping[str, float], magnitude: float, contribution: float | None
+        self, place: int, matrix: Floats, magnitude: float, contribution: float | None
     ) -> TopFeature:
-        feature = self._by_name[name][1]
-        value = values[name]
+        feature = self.info.features[place]
+        value = matrix.item(place)
         if value != value:  # noqa: PLR0124 - NaN
-            return TopFeature(name, None, None, magnitude, contribution)
+            return TopFeature(feature.name, None, None, magnitude, contribution)
         z = (value - feature.mean) / feature.std if feature.std and feature.mean is not None else None
-        return TopFeature(name, value, z, magnitude, contribution)
+        return TopFeature(feature.name, value, z, magnitude, contribution)
 
     def _warnings(self, row: ModelRow, moment: datetime, symbol: str | None) -> list[str]:
         told = []
         if row.missing:
-            share = sum(self._by_name[name][1].importance for name in row.missing)
+            share = sum(self.info.features[self._place[name]].importance for name in row.missing)
             if share > MAX_MISSING and not self._allow_missing:
                 raise ContractError(
                     f"{len(row.missing)} of {len(self.info.features)} features are missing, with {share:.0%} "

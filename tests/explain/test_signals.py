@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -216,6 +217,15 @@ def test_a_symbol_that_the_model_does_not_know_is_told(folder: Path) -> None:
         dict.fromkeys(FEATURES, 0.0), event_time=AT, symbol="BANKNIFTY"
     )
     assert any("not trained on BANKNIFTY" in warning for warning in signal.metadata["warnings"])
+
+
+def test_a_mapping_that_makes_up_values_has_them_missing_and_is_left_as_it_was(folder: Path) -> None:
+    given: defaultdict[str, float] = defaultdict(float, dict.fromkeys(FEATURES[1:], 1.0))
+
+    signal = SignalGenerator(folder, allow_missing=True).generate_signal(given, event_time=AT)
+
+    assert signal.metadata["missing_features"] == FEATURES[:1]
+    assert set(given) == set(FEATURES[1:])
 
 
 def test_a_symbol_is_known_by_all_its_names(folder: Path) -> None:
