@@ -13,9 +13,10 @@ from ingest.sources.bse_json import BseJson
 from ingest.sources.kite_poll import KitePoll
 from ingest.sources.nse_json import NseJson
 from ingest.sources.nse_live_csv import NseLiveCsv
+from ingest.sources.recognise import ANY_FORMAT, AnyFormat
 from lake.errors import MalformedInputError, SettingsError
 
-__all__ = ["ADAPTERS", "adapter", "recording_files"]
+__all__ = ["ADAPTERS", "ANY_FORMAT", "AnyFormat", "adapter", "recording_files"]
 
 _ADAPTERS: Final[tuple[SourceAdapter, ...]] = (NseJson(), BseJson(), KitePoll(), NseLiveCsv())
 

@@ -15,6 +15,7 @@ from ingest.events import ChainUpdate
 from ingest.sources.base import FileReject, identity_of
 from ingest.sources.chain import Chain, Occurrences
 from ingest.sources.csv_table import CsvTable, Row
+from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import open_lines, rejecting, report_unknown_names
 from ingest.sources.values import Unit, iso_time, named_month_date, shown
 from ingest.sources.wire_format import BoundField, Field, OptionType, WireFormat, bind
@@ -81,6 +82,10 @@ class NseLiveCsv:
     name = WIRE.source
     about = "CSV of the NSE live-derivatives list, many polls a file"
     suffixes = WIRE.suffixes
+
+    def recognises(self, sample: Sample) -> bool:
+        """By the columns without which no row can be read."""
+        return sample.has_columns(_NEEDED)
 
     def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
         """Yield the chains of one file; see `SourceAdapter.read`."""

@@ -136,7 +136,7 @@ def rejecting(
 
 
 def file_reject(wire: WireFormat, path: Path, reason: str, detail: str, *, part: str = "") -> FileReject:
-    """Describe a file that could not be read, with enough of it to recognise it.
+    """Describe a file that could not be read in its format, see `unread_file_reject`.
 
     Args:
         wire: The format it was read as.
@@ -145,6 +145,16 @@ def file_reject(wire: WireFormat, path: Path, reason: str, detail: str, *, part:
         detail: For a person.
         part: Tells several rejects of one file and one reason apart.
     """
+    exchange = wire.exchange or _DEFAULT_EXCHANGE
+    return unread_file_reject(
+        path, source=wire.source, reason=reason, detail=detail, part=part, exchange=exchange
+    )
+
+
+def unread_file_reject(
+    path: Path, *, source: str, reason: str, detail: str, part: str = "", exchange: str = _DEFAULT_EXCHANGE
+) -> FileReject:
+    """Describe a file that could not be read, with enough of it to recognise it."""
     as_found = hashlib.sha256()
     size_bytes = 0
     with path.open("rb") as file:
@@ -155,10 +165,27 @@ def file_reject(wire: WireFormat, path: Path, reason: str, detail: str, *, part:
     name = path.name.encode("utf-8", "replace").decode("utf-8")
     payload = {"file": name, "bytes": size_bytes, "sha256": as_found.hexdigest(), "head": head}
     return FileReject(
-        exchange=wire.exchange or _DEFAULT_EXCHANGE,
+        exchange=exchange,
         reject=Reject(reason, detail, payload),
-        identity=identity_of(wire.source, reason, part, name.removesuffix(".gz"), content),
+        identity=identity_of(source, reason, part, name.removesuffix(".gz"), content),
+        source=source,
     )
+
+
+def head_of(path: Path, size_bytes: int) -> bytes:
+    """Return the beginning of a file's content, of a broken gzip file what can be read of it.
+
+    Raises:
+        OSError: The file cannot be opened or read.
+    """
+    head = bytearray()
+    with _opened(path) as file:
+        try:
+            while len(head) < size_bytes and (chunk := file.read(size_bytes - len(head))):
+                head += chunk
+        except _BROKEN_GZIP:
+            return bytes(head)
+    return bytes(head)
 
 
 def _content(path: Path) -> tuple[bytes, str]:
