@@ -27,7 +27,7 @@ _HEAD_CHARACTERS = 500
 # At most four bytes of UTF-8 a character.
 _HEAD_BYTES = _HEAD_CHARACTERS * 4
 _DEFAULT_EXCHANGE = "NSE"
-_BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile)
+BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 class NotARecordingError(MalformedInputError):
@@ -40,7 +40,7 @@ class NotARecordingError(MalformedInputError):
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def open_content(path: Path) -> Iterator[BinaryIO]:
     """Open a file for its content, whatever its name says about compression."""
     with ExitStack() as stack:
         file = stack.enter_context(path.open("rb"))
@@ -60,11 +60,11 @@ def read_text(path: Path) -> tuple[str, str | None]:
     """
     content = bytearray()
     damage = None
-    with _opened(path) as file:
+    with open_content(path) as file:
         try:
             while chunk := file.read(_CHUNK_BYTES):
                 content += chunk
-        except _BROKEN_GZIP as error:
+        except BROKEN_GZIP as error:
             damage = _broken(error)
     text = content.decode("utf-8-sig", "replace")
     if damage is None and REPLACEMENT in text:
@@ -96,7 +96,7 @@ class TextLines:
                 if self.damage is None and REPLACEMENT in line:
                     self.damage = f"not UTF-8, first in line {number}"
                 yield line.rstrip("\n")
-        except _BROKEN_GZIP as error:
+        except BROKEN_GZIP as error:
             self.damage = _broken(error)
             raise NotARecordingError("undecodable", f"{self.damage}, after line {number}") from error
 
@@ -117,7 +117,7 @@ def open_lines(path: Path) -> Iterator[TextLines]:
     Raises:
         OSError: The file cannot be opened or read.
     """
-    with _opened(path) as file:
+    with open_content(path) as file:
         yield TextLines(file)
 
 
@@ -179,11 +179,11 @@ def head_of(path: Path, size_bytes: int) -> bytes:
         OSError: The file cannot be opened or read.
     """
     head = bytearray()
-    with _opened(path) as file:
+    with open_content(path) as file:
         try:
             while len(head) < size_bytes and (chunk := file.read(size_bytes - len(head))):
                 head += chunk
-        except _BROKEN_GZIP:
+        except BROKEN_GZIP:
             return bytes(head)
     return bytes(head)
 
@@ -192,12 +192,12 @@ def _content(path: Path) -> tuple[bytes, str]:
     """Digest of the content without its compression, and its first characters."""
     digest = hashlib.sha256()
     head = b""
-    with _opened(path) as file:
+    with open_content(path) as file:
         try:
             while chunk := file.read(_CHUNK_BYTES):
                 digest.update(chunk)
                 head += chunk[: _HEAD_BYTES - len(head)]
-        except _BROKEN_GZIP as error:
+        except BROKEN_GZIP as error:
             digest.update(_broken(error).encode())
     return digest.digest(), head.decode("utf-8-sig", "replace")[:_HEAD_CHARACTERS]
 
