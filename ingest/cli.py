@@ -33,6 +33,13 @@ def load(
         str | None,
         typer.Option(help="Wire format, see 'strikelake ingest sources'  [default: as the content says]"),
     ] = None,
+    captured_at: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"],
+            help="Indian time the files were saved at, for formats that do not say it.",
+        ),
+    ] = None,
     output: Annotated[TextOrJson, typer.Option(help="How to print the summary.")] = TextOrJson.TEXT,
 ) -> None:
     """Load recorded files; loading the same files twice adds nothing.
@@ -41,12 +48,14 @@ def load(
     stops a load: each bad row or file is in quarantine with its reason.
     """
     from ingest.load import load as run
-    from ingest.sources import ADAPTERS, ANY_FORMAT, AnyFormat, adapter, recording_files
+    from ingest.sources import ANY_FORMAT, AnyFormat, adapter, adapters, recording_files
+    from ingest.sources.values import INDIA
     from lake.progress import progress_bar
 
     if source == SIMULATOR:
         raise SettingsError("the simulator has no files: use 'strikelake ingest run --source simulator'")
-    chosen = AnyFormat(ADAPTERS.values()) if source is None else adapter(source)
+    known = adapters(captured_at=captured_at.replace(tzinfo=INDIA) if captured_at else None)
+    chosen = AnyFormat(known.values()) if source is None else adapter(source, known)
     settings = settings_of(ctx)
     files = [file for path in paths for file in recording_files(chosen, path)]
     if not files:
