@@ -15,7 +15,7 @@ Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.int32]
 
 CONTENT = ("ltp", "bid", "ask", "bid_qty", "ask_qty", "oi", "volume")
-"""What makes two chains the same, by row of `Chain.content`; not iv, which some sources work out of the spot."""
+"""What makes two chains the same, by row of `Chain.content`. Not iv: some sources work it out of the spot."""
 
 PRICES = slice(0, 3)
 _LTP, _BID, _ASK = 0, 1, 2

@@ -16,7 +16,7 @@ from catalog.dq_flags import (
     SPOT_SHARE_A_YEAR,
     DqFlag,
 )
-from ingest.quality_columns import MISSING, VOLUME, Block, Chain, Floats, Ints
+from ingest.quality_columns import MISSING, Block, Chain, Floats, Ints
 
 _NEAR = 0.05
 """Share of the forward within which parity is looked at: farther out, last prices are hours old."""
