@@ -32,8 +32,12 @@ HEALTH = load_folder(
     | {view.name for view in VIEWS}
     | {"quarantine", "signals", "paper_trading_metrics", "health_metrics"},
 )
+# Of an exchange and a date, with parameters: ingest.quality_report runs them, and tests/ingest tests them.
+QUALITY = load_folder(QUERIES / "quality", known=TABLES | {"feed_quality"})
 each_query = pytest.mark.parametrize("query", ALL, ids=lambda query: query.name)
-each_file = pytest.mark.parametrize("query", [*ALL, *AUDIT, *FEATURES, *HEALTH], ids=lambda query: query.name)
+each_file = pytest.mark.parametrize(
+    "query", [*ALL, *AUDIT, *FEATURES, *HEALTH, *QUALITY], ids=lambda query: query.name
+)
 each_portable = pytest.mark.parametrize("query", [*ALL, *FEATURES], ids=lambda query: query.name)
 each_view = pytest.mark.parametrize("query", VIEWS, ids=lambda query: query.name)
 
@@ -70,7 +74,7 @@ def seeded_rows() -> Rows:
     rows.append({**last, "received_time": last["event_time"] + timedelta(seconds=30)})
     rows.append({**last, "event_time": last["event_time"] + timedelta(minutes=1), "volume": 0})
     rows.append({**last, "event_time": opening + timedelta(hours=15), "date": date(2026, 1, 30)})
-    rows.append({**last, "event_time": opening, "strike": 1.0, "batch_id": ""})
+    rows.append({**last, "event_time": opening, "strike": 1.0, "batch_id": "", "dq_flags": 5})
     return rows
 
 
@@ -117,7 +121,7 @@ def test_there_are_views_and_checks() -> None:
 
 
 def test_every_sql_file_is_in_a_folder_that_is_loaded() -> None:
-    loaded = [*ALL, *AUDIT, *FEATURES, *HEALTH]
+    loaded = [*ALL, *AUDIT, *FEATURES, *HEALTH, *QUALITY]
     assert sorted(query.path for query in loaded) == sorted(QUERIES.rglob("*.sql"))
 
 
