@@ -136,7 +136,7 @@ def day_report(
     by_feed = {key: list(of) for key, of in groupby(rows, itemgetter("symbol", "source"))}
     quiet = {key: list(of) for key, of in groupby(silent, itemgetter("symbol", "source"))}
     feeds = [
-        _feed(*key, by_feed.get(key, []), quiet.get(key, []), trading, until)
+        _feed(key[0], key[1], by_feed.get(key, []), quiet.get(key, []), trading, until)
         for key in sorted(by_feed.keys() | quiet.keys())
     ]
     return DayReport(exchange, day, trading, until, tuple(feeds))

@@ -4,7 +4,8 @@
 -- grain: one row per date, exchange, symbol, source, gap_start
 -- units: seconds and cadence_s seconds; missed_chains chains that the usual cadence would have brought
 -- note: A gap is longer than a minute and than 1.5 times the feed's usual interval of that date (cadence_s,
---   the median): what a poll that failed leaves behind. gap_start is the chain before it, gap_end the one after.
+--   the median): what a poll that failed leaves behind. gap_start is the chain before it, gap_end the one
+--   after.
 -- note: Only pauses between two chains: what lacks before the first and after the last one takes the session's
 --   hours, see 'strikelake ingest quality'. Pauses before the open and after the close are in here.
 -- note: Reads the times of every row in the range; conditions on date, exchange and symbol reach the table.

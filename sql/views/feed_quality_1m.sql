@@ -2,8 +2,8 @@
 -- reads: option_chain
 -- parameters: none
 -- grain: one row per date, exchange, symbol, source, minute
--- units: row_count and the detectors count rows; chains counts distinct (event_time, expiry); flagged_rows rows
---   with any flag; max_lateness_s seconds
+-- units: row_count and the detectors count rows; chains counts distinct (event_time, expiry); flagged_rows
+--   rows with any flag; max_lateness_s seconds
 -- note: The bits are those of catalog.dq_flags; a row can have several. Silent minutes have no rows: they are
 --   in the table feed_quality, with the figures (value) of the detectors.
 -- note: max_lateness_s is received_time - event_time; of rows loaded from recordings it says nothing.
