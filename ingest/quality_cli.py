@@ -82,14 +82,14 @@ def report_lines(report: DayReport, zone: ZoneInfo, symbol: str | None, command:
     where = f"date = '{report.date}' AND exchange = '{report.exchange}'"
     yield "  the rows:"
     yield f"    {command} sql \\"
-    yield f'      "SELECT * FROM flagged_legs WHERE {where}"'
+    yield f'     "SELECT * FROM flagged_legs WHERE {where}"'
 
 
 def _feed_lines(feed: FeedReport, zone: ZoneInfo) -> Iterator[str]:
     yield f"  {feed.symbol} from {feed.source}"
-    every = f", one every {feed.cadence_s:.0f} s" if feed.cadence_s is not None else ""
-    covered = "" if feed.covered is None else f"{_percent(feed.covered)} of the session covered; "
-    yield f"    {covered}{feed.polls_in_session:,} polls in it{every}; {feed.polls:,} that day"
+    share = "no session" if feed.covered is None else f"covered {_percent(feed.covered)} of the session"
+    every = "" if feed.cadence_s is None else f", every {feed.cadence_s:.3g} s"
+    yield f"    {share}: {feed.polls_in_session:,} polls{every}; {feed.polls:,} that day"
     if feed.rows:
         yield f"    {feed.rows:,} rows, {_percent(feed.clean_rows / feed.rows)} without a flag"
     longest = sorted(feed.gaps, key=lambda gap: -gap.seconds)[:_GAPS_SHOWN]
