@@ -88,7 +88,7 @@ def report_lines(report: DayReport, zone: ZoneInfo, symbol: str | None, command:
 def _feed_lines(feed: FeedReport, zone: ZoneInfo) -> Iterator[str]:
     yield f"  {feed.symbol} from {feed.source}"
     share = "no session" if feed.covered is None else f"covered {_percent(feed.covered)} of the session"
-    every = "" if feed.cadence_s is None else f", every {feed.cadence_s:.3g} s"
+    every = "" if feed.cadence_s is None else f", every {_seconds(feed.cadence_s)}"
     yield f"    {share}: {feed.polls_in_session:,} polls{every}; {feed.polls:,} that day"
     if feed.rows:
         yield f"    {feed.rows:,} rows, {_percent(feed.clean_rows / feed.rows)} without a flag"
@@ -112,6 +112,10 @@ def _percent(share: float) -> str:
     """A share that reads 100 % only if it is whole."""
     text = f"{100 * share:.1f}"
     return "99.9 %" if text == "100.0" and share < 1 else f"{text} %"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.1f} s"  # noqa: PLR2004
 
 
 def _span(stretch: Stretch, zone: ZoneInfo) -> str:

@@ -6,8 +6,8 @@
 -- note: A gap is longer than a minute and than 1.5 times the feed's usual interval of that date (cadence_s,
 --   the median): what a poll that failed leaves behind. gap_start is the chain before it, gap_end the one
 --   after.
--- note: Only pauses between two chains: what lacks before the first and after the last one takes the session's
---   hours, see 'strikelake ingest quality'. Pauses before the open and after the close are in here.
+-- note: Only pauses between two chains: what lacks before the first and after the last one takes the
+--   session's hours, see 'strikelake ingest quality'. Pauses before the open and after the close are here.
 -- note: Reads the times of every row in the range; conditions on date, exchange and symbol reach the table.
 WITH chains AS (
     SELECT date, exchange, symbol, source, event_time
