@@ -13,11 +13,19 @@ from ingest.sources.bse_json import BseJson
 from ingest.sources.kite_poll import KitePoll
 from ingest.sources.nse_json import NseJson
 from ingest.sources.nse_live_csv import NseLiveCsv
+from ingest.sources.nse_v3_table import NseV3Table
+from ingest.sources.recognise import ANY_FORMAT, AnyFormat
 from lake.errors import MalformedInputError, SettingsError
 
-__all__ = ["ADAPTERS", "adapter", "recording_files"]
+__all__ = ["ADAPTERS", "ANY_FORMAT", "AnyFormat", "adapter", "recording_files"]
 
-_ADAPTERS: Final[tuple[SourceAdapter, ...]] = (NseJson(), BseJson(), KitePoll(), NseLiveCsv())
+_ADAPTERS: Final[tuple[SourceAdapter, ...]] = (
+    NseJson(),
+    BseJson(),
+    KitePoll(),
+    NseLiveCsv(),
+    NseV3Table(),
+)
 
 ADAPTERS: Final[Mapping[str, SourceAdapter]] = MappingProxyType({each.name: each for each in _ADAPTERS})
 

@@ -7,27 +7,27 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ingest.sources.recorded_file import REPLACEMENT, NotARecordingError, TextLines
 from ingest.sources.values import shown
 
 
 class Row(NamedTuple):
-    """One line after the header.
+    """One line after the header, or one row of a typed table.
 
     Attributes:
         text: The line as it stands.
-        fields: Text by column; empty if the line cannot be split under the header.
+        fields: Value by column, in CSV a text; empty if the line cannot be split under the header.
         fault: Reason and detail of why the row cannot be read, None if it can.
     """
 
     text: str
-    fields: dict[str, str]
+    fields: dict[str, Any]
     fault: tuple[str, str] | None
 
     @property
-    def payload(self) -> dict[str, str]:
+    def payload(self) -> dict[str, Any]:
         """The row as it came, for a reject."""
         return self.fields or {"line": self.text}
 

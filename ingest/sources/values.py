@@ -25,6 +25,9 @@ INDIA: Final = ZoneInfo("Asia/Kolkata")
 _UNIT_TOLERANCE: Final = 1e-3
 _INT64_LIMIT: Final = 2**63
 
+SOLVER_FLOOR_PCT: Final = 0.1
+"""Where the recorder of `nse-v3-table` gives up: no index option trades at a volatility of 0.1 % a year."""
+
 _PLAIN = re.compile(r"[+-]?(?:[0-9]+(\.[0-9]*)?|(\.[0-9]+))([eE][+-]?[0-9]+)?")
 _GROUPED = re.compile(r"[+-]?(?:[0-9]{1,2}(?:,[0-9]{2})*|[0-9]{1,3}(?:,[0-9]{3})*),[0-9]{3}(\.[0-9]*)?")
 
@@ -44,6 +47,7 @@ _ISO_TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
     r"(?:Z|[+-][0-9]{2}:?[0-9]{2})?"
 )
+_COMPACT_TIME = re.compile(r"[0-9]{12}(?:[0-9]{2})?")
 
 _shortened = reprlib.Repr()
 _shortened.maxlevel = 2
@@ -58,6 +62,7 @@ class Unit(Enum):
     UNITS = "units of the underlying"
     CONTRACTS = "contracts (lots), to be multiplied by the lot size of the session"
     PERCENT = "per cent a year; 0 stands for none"
+    SOLVED_PERCENT = "per cent a year, solved for by a tool; 0 and its floor, 0.1, stand for none"
 
 
 class BadValueError(MalformedInputError):
@@ -193,12 +198,18 @@ def _from_percent(raw: object, nulls: frozenset[str], _lot_size: int | None) -> 
     return None if percent is None else percent / 100
 
 
+def _from_solved_percent(raw: object, nulls: frozenset[str], _lot_size: int | None) -> float | None:
+    percent = price(raw, nulls)
+    return None if percent is None or percent == SOLVER_FLOOR_PCT else percent / 100
+
+
 CONVERTERS: Final[Mapping[Unit, Converter]] = MappingProxyType(
     {
         Unit.RUPEES: _from_rupees,
         Unit.UNITS: _from_units,
         Unit.CONTRACTS: _from_contracts,
         Unit.PERCENT: _from_percent,
+        Unit.SOLVED_PERCENT: _from_solved_percent,
     }
 )
 """How a number in each unit of a wire format becomes one in the unit of the tables."""
@@ -299,6 +310,24 @@ def _iso_time(text: str) -> datetime | None:
         moment = datetime.fromisoformat(text)
         return _in_range(moment.replace(tzinfo=INDIA) if moment.tzinfo is None else moment.astimezone(INDIA))
     except (ValueError, OverflowError):
+        return None
+
+
+def compact_time(raw: object) -> datetime | None:
+    """Return the Indian time in `202608191127`, with or without seconds, also as a number; else None."""
+    text = str(raw) if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw < 10**15 else raw
+    return _compact_time(text) if isinstance(text, str) else None
+
+
+@lru_cache(maxsize=1024)
+def _compact_time(text: str) -> datetime | None:
+    text = text.strip()
+    if _COMPACT_TIME.fullmatch(text) is None:
+        return None
+    pattern = "%Y%m%d%H%M%S" if len(text) == 14 else "%Y%m%d%H%M"
+    try:
+        return _in_range(datetime.strptime(text, pattern).replace(tzinfo=INDIA))
+    except ValueError:
         return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import sqlite3
 from collections.abc import Callable
 from datetime import datetime
@@ -38,6 +39,20 @@ def test_a_second_load_adds_nothing_and_says_so(loaded: Any) -> None:
     told = loaded("ingest", "load", "--source", "kite-poll", str(POLL)).stdout
     assert "0 rows committed" in told
     assert count(loaded) == before
+
+
+def test_without_a_source_each_format_is_recognised_and_named(strikelake: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    shutil.copy(POLL, folder / "a.json")
+    shutil.copy(SAMPLES / "bse_api_json" / "sensex_option_chain.json", folder / "b.csv")
+    (folder / "c.csv").write_text("what,is\nthis,?\n", encoding="utf-8")
+    told = strikelake("ingest", "load", str(folder)).stdout
+    assert "recognised: no known format 1 file, bse-json 1 file, kite-poll 1 file" in told
+    assert "1 rows in quarantine: unknown_format 1" in told
+    again = strikelake.json("ingest", "load", str(folder))
+    assert (again["sources"], again["rows"]) == ({"any": 1, "bse-json": 1, "kite-poll": 1}, 0)
+    assert "none in a known format" in strikelake("ingest", "load", str(folder / "c.csv"), code=1).stderr
 
 
 def test_status_is_the_ledger_and_balances(loaded: Any) -> None:
