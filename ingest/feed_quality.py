@@ -116,12 +116,16 @@ class FeedQuality:
         now: tuple[int, float],
         pause: Callable[[], None] | None,
     ) -> Flags:
+        pause = pause or _go_on
+        pause()
         block = Block(rows, updates)
+        pause()
         flag_legs(block)
         for number, chain in enumerate(block.chains(), start=1):
             self._judge_chain(exchange, chain, counts, now)
-            if pause and number % _CHAINS_AT_A_STRETCH == 0:
+            if number % _CHAINS_AT_A_STRETCH == 0:
                 pause()
+        pause()
         return block.flags()
 
     def _judge_chain(self, exchange: str, chain: Chain, counts: Counts, now: tuple[int, float]) -> None:
@@ -191,6 +195,10 @@ class FeedQuality:
         session = self._calendar.session(exchange, day)
         open_us = _NO_SESSION if session is None else _us(session.open)
         return _Day(day, _us(start), _us(start + timedelta(days=1)), open_us)
+
+
+def _go_on() -> None:
+    """In place of a pause."""
 
 
 def _us(moment: datetime) -> int:

@@ -122,6 +122,21 @@ def test_the_view_by_minute_counts_what_the_rows_say(played: Any) -> None:
     assert +found == +expected
 
 
+def test_the_view_of_the_detectors_adds_up_what_was_judged_live(played: Any) -> None:
+    with Session(played.settings.lake) as session:
+        judged = session.table(
+            "SELECT detector, sum(rows_seen) AS seen, sum(rows_flagged) AS flagged FROM feed_detectors_1m"
+            " GROUP BY detector"
+        ).to_pylist()
+        minutes = session.table(
+            "SELECT sum(repeated) AS repeated, sum(crossed) AS crossed, sum(row_count) AS seen"
+            " FROM feed_quality_1m"
+        ).to_pylist()[0]
+    flagged = {row["detector"]: row["flagged"] for row in judged}
+    assert (flagged["repeated"], flagged["crossed"]) == (minutes["repeated"], minutes["crossed"])
+    assert {row["seen"] for row in judged if row["detector"] == "seen"} == {minutes["seen"]}
+
+
 def test_gaps_are_the_pauses_that_are_longer_than_usual(played: Any) -> None:
     times = sorted({row["event_time"] for row in played.rows() if row["symbol"] == "NIFTY"})
     steps = [(b - a).total_seconds() for a, b in pairwise(times)]

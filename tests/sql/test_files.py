@@ -16,7 +16,7 @@ import pytest
 from lake.queries import QUERIES, Query, load_folder
 
 INDIA = timezone(timedelta(hours=5, minutes=30))
-TABLES = {"option_chain", "attribution"}
+TABLES = {"option_chain", "attribution", "feed_quality"}
 
 VIEWS = load_folder(QUERIES / "views", known=TABLES)
 CHECKS = load_folder(QUERIES / "checks", known=TABLES | {view.name for view in VIEWS})
@@ -33,7 +33,7 @@ HEALTH = load_folder(
     | {"quarantine", "signals", "paper_trading_metrics", "health_metrics"},
 )
 # Of an exchange and a date, with parameters: ingest.quality_report runs them, and tests/ingest tests them.
-QUALITY = load_folder(QUERIES / "quality", known=TABLES | {"feed_quality"})
+QUALITY = load_folder(QUERIES / "quality", known=TABLES)
 each_query = pytest.mark.parametrize("query", ALL, ids=lambda query: query.name)
 each_file = pytest.mark.parametrize(
     "query", [*ALL, *AUDIT, *FEATURES, *HEALTH, *QUALITY], ids=lambda query: query.name
@@ -101,6 +101,34 @@ def seeded_attribution() -> Rows:
     ]
 
 
+def seeded_feed_quality() -> Rows:
+    """Two conversions of each of three minutes; a repeat in the first, silence in the last."""
+    opening = datetime(2026, 1, 30, 9, 15, tzinfo=INDIA)
+    return [
+        {
+            "date": date(2026, 1, 30),
+            "exchange": "NSE",
+            "event_time": opening + timedelta(minutes=minute),
+            "received_time": opening + timedelta(minutes=minute + 1),
+            "symbol": "NIFTY",
+            "source": "live",
+            "detector": detector,
+            "rows_seen": rows,
+            "rows_flagged": rows if detector == "repeated" else 0,
+            "chains": rows // 58,
+            "value": 60.0 if detector == "silent" else None,
+            "batch_id": f"batch-{part}",
+        }
+        for minute, detector, rows in (
+            (0, "seen", 58),
+            (0, "repeated", 58),
+            (1, "seen", 58),
+            (2, "silent", 0),
+        )
+        for part in range(2)
+    ]
+
+
 @pytest.fixture(scope="module")
 def empty(session: Session) -> duckdb.DuckDBPyConnection:
     return session([])
@@ -109,7 +137,7 @@ def empty(session: Session) -> duckdb.DuckDBPyConnection:
 @pytest.fixture(scope="module")
 def seeded(session: Session) -> Mapping[str, duckdb.DuckDBPyConnection]:
     """The same rows in sessions of several time zones."""
-    given = {"attribution": seeded_attribution()}
+    given = {"attribution": seeded_attribution(), "feed_quality": seeded_feed_quality()}
     return {zone: session(seeded_rows(), **given, time_zone=zone) for zone in TIME_ZONES}
 
 
