@@ -56,10 +56,16 @@ class History:
         return bool(self._sides)
 
     def pairing(self, chain: Chain) -> Pairing:
-        """Calls and puts of a chain, worked out anew only when its contracts change."""
+        """Calls and puts of a chain, worked out anew only when its contracts change.
+
+        The chain is given the keys that are remembered, or a copy of its own to be remembered: from then on
+        equal keys are one object.
+        """
         before = self._sides.get(chain.sides)
-        if before is not None and _same_keys(before, chain):
+        if before is not None and len(before.keys) == chain.legs and np.array_equal(before.keys, chain.keys):
+            chain.keys = before.keys
             return before.pairing
+        chain.keys = chain.keys.copy()
         return pair(chain.keys)
 
     def is_earlier(self, chain: Chain) -> bool:
@@ -71,7 +77,7 @@ class History:
 
         Args:
             chain: Not earlier than the newest one.
-            pairing: Of the chain.
+            pairing: Of the chain, as `pairing` gave it.
             in_session: Whether it is dated from the session's open on.
             zeroed: Whether it has no figures at all.
 
@@ -85,7 +91,8 @@ class History:
         content = chain.content.copy()
         if in_session:
             self._flag_partial(chain, figures, continues=continues)
-        repeats = before is not None and _same_keys(before, chain) and np.array_equal(before.content, content)
+        same_legs = before is not None and before.keys is chain.keys
+        repeats = before is not None and same_legs and np.array_equal(before.content, content)
         kept = self._compare(chain, before, pairing, content, figures, repeats=repeats)
         if not zeroed and (chain.volume > 0).any():
             tracks = self._tracks.get(sides)
@@ -111,9 +118,8 @@ class History:
     ) -> _Side:
         """Set REPEATED and FROZEN; gives back what the next chain is compared with."""
         spot = chain.underlying
-        keys = before.keys if before is not None and _same_keys(before, chain) else chain.keys.copy()
-        new = _Side(keys, pairing, content, chain.event_us, spot)
-        if before is None or keys is not before.keys:
+        new = _Side(chain.keys, pairing, content, chain.event_us, spot)
+        if before is None or before.keys is not chain.keys:
             return new
         if not repeats and not np.array_equal(before.content[PRICES], content[PRICES]):
             return new
@@ -138,7 +144,3 @@ class History:
             chain.flags |= DqFlag.PARTIAL
             figures[DqFlag.PARTIAL] = 100 * (1 - chain.legs / most)
         self._legs.append(chain.legs)
-
-
-def _same_keys(before: _Side, chain: Chain) -> bool:
-    return len(before.keys) == chain.legs and np.array_equal(before.keys, chain.keys)

@@ -49,12 +49,17 @@ class _Track:
     suspect: DqFlag = _NONE
 
     def is_content_of(self, chain: Chain) -> bool:
-        return len(self.keys) == chain.legs and np.array_equal(self.content, chain.content)
+        return self.has_legs_of(chain) and np.array_equal(self.content, chain.content)
+
+    def has_legs_of(self, chain: Chain) -> bool:
+        if self.keys is chain.keys:
+            return True
+        return len(self.keys) == chain.legs and np.array_equal(self.keys, chain.keys)
 
     def follow(self, chain: Chain, content: Floats) -> None:
-        if not self.is_content_of(chain):
+        if (not self.moved or self.suspect) and not self.is_content_of(chain):
             self.moved, self.suspect = True, _NONE
-        self.keys, self.content, self.event_us = chain.keys.copy(), content, chain.event_us
+        self.keys, self.content, self.event_us = chain.keys, content, chain.event_us
 
 
 @dataclass(slots=True)
@@ -72,7 +77,7 @@ class VolumeTracks:
             content: A copy of its content, to be kept.
         """
         suspect = DqFlag.PRE_OPEN_TOTALS
-        self.tracks = [_Track(chain.keys.copy(), content, chain.event_us, suspect=suspect)]
+        self.tracks = [_Track(chain.keys, content, chain.event_us, suspect=suspect)]
 
     def flag(self, chain: Chain, content: Floats) -> int:
         """Set VOLUME_FALLS, STALE and WRONG_CLOCK; gives back how many legs fell where a chain is STALE.
@@ -81,7 +86,7 @@ class VolumeTracks:
             chain: Within the session, with volumes.
             content: A copy of its content, to be kept.
         """
-        new = _Track(chain.keys.copy(), content, chain.event_us)
+        new = _Track(chain.keys, content, chain.event_us)
         if not self.tracks:
             self.tracks.append(new)
             return 0
@@ -154,7 +159,7 @@ def _few(falls: _Mask) -> bool:
 def _compare(track: _Track, chain: Chain) -> tuple[_Mask, float]:
     """Which legs of a chain have less volume than in a track, and by how much the others have more."""
     volume, before = chain.volume, track.content[VOLUME]
-    if len(track.keys) == chain.legs and np.array_equal(track.keys, chain.keys):
+    if track.has_legs_of(chain):
         change = volume - before
         return (change < 0) & (volume > MISSING), float(np.maximum(change, 0).sum())
     _, ours, theirs = np.intersect1d(chain.keys, track.keys, return_indices=True)

@@ -105,7 +105,7 @@ def volume_falls(updates: Updates) -> None:
 
 def crossed(updates: Updates) -> None:
     leg = near_the_money(updates[AT])
-    leg["bid"], leg["ask"] = leg["ask"], leg["bid"] - 0.05
+    leg["bid"], leg["ask"] = leg["ask"], leg["bid"]
 
 
 def iv_bounds(updates: Updates) -> None:
@@ -273,7 +273,7 @@ def split_by_side(updates: Updates) -> Updates:
     return halves
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     names=st.lists(st.sampled_from(sorted(FAULTS)), max_size=3, unique=True),
     cuts=st.lists(st.integers(1, 9), min_size=1, max_size=8),
