@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from ingest.quality_cli import EPILOG as QUALITY_EPILOG
+from ingest.quality_cli import quality
 from lake.cli import command_line, settings_of
 from lake.errors import MalformedInputError, SettingsError, StrikelakeError, TableNotFoundError
 from lake.output import Format, TextOrJson, show_rows, to_json
@@ -175,6 +177,9 @@ def status(
     rows = ledger(settings.lake, by_app=by_app)
     columns = ["table", "exchange", "offered", "spooled", "committed", "quarantined", "dropped"]
     show_rows(rows, output, columns=["app_id", *columns] if by_app else columns)
+
+
+app.command(epilog=QUALITY_EPILOG)(quality)
 
 
 @app.command(epilog="Example: strikelake ingest commit --app-id live")
