@@ -22,6 +22,7 @@ from ingest.events import (
     exchange_key,
     rows_offered,
 )
+from ingest.feed_quality import FeedQuality
 from ingest.quarantine import quarantine_entries
 from ingest.sources.base import FileReject, SourceAdapter
 from ingest.sources.recognise import AnyFormat
@@ -72,6 +73,7 @@ class _Loader:
     def __init__(self, settings: Settings, summary: LoadSummary) -> None:
         self._summary = summary
         self._reference = ReferenceData.load(settings.root)
+        self._quality = FeedQuality(self._reference.calendar, live=False)
         self._lock = ProcessLock(settings.lake.spools / f"{APP_ID}.tap.lock", role="loader of this lake")
         try:
             self._committer = Committer(settings, app_id=APP_ID)
@@ -117,7 +119,7 @@ class _Loader:
             self.spool()
 
     def spool(self) -> None:
-        converted = convert(self._chains, self._reference)
+        converted = convert(self._chains, self._reference, quality=self._quality)
         converted.add(convert_candles(self._candles, self._reference))
         offered = dict(self._offered)
         for key, rows in converted.offered.items():

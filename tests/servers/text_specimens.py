@@ -113,6 +113,7 @@ class BseSpecimen(JsonSpecimen):
 
 class KiteSpecimen(CsvSpecimen):
     source = "kite-poll"
+    counts_contracts = False
     legs_per_row = 2
     path = "kite_poll_csv/2026-01-30/index_OC_2026-01-30_11-01.csv"
     time_column = "timestamp"

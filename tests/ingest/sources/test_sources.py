@@ -11,8 +11,9 @@ from lake.errors import MalformedInputError, SettingsError
 
 
 def test_the_adapters_go_by_these_names() -> None:
-    names = ["nse-json", "bse-json", "kite-poll", "nse-live-csv", "nse-v3-table"]
-    assert list(ADAPTERS) == [*names, "bhavcopy-fo", "bhavcopy-udiff"]
+    names = "nse-json bse-json kite-poll nse-live-csv nse-v3-table nse-table-csv nse-website-csv"
+    names += " bhavcopy-fo bhavcopy-udiff"
+    assert list(ADAPTERS) == names.split()
     assert all(adapter(name).name == name for name in ADAPTERS)
 
 
