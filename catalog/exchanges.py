@@ -66,6 +66,11 @@ _SYMBOL_ALIASES: Mapping[str, str] = MappingProxyType(
 
 _BSE_SYMBOLS = frozenset({"SENSEX", "BANKEX", "SENSEX50"})
 
+INDICES = _BSE_SYMBOLS | {
+    "NIFTY", "BANKNIFTY", "FINNIFTY", "MIDCPNIFTY", "NIFTYNXT50", "NIFTYIT", "INDIAVIX"
+}  # fmt: skip
+"""Indices that a recording may be of by its name alone."""
+
 
 def canonical_exchange(text: str) -> str | None:
     """Return the exchange that a source means by `text` (`nfo` is NSE), None if it is no known name."""
