@@ -35,7 +35,7 @@ def day_of(text: str, form: str) -> date:
 
 
 def listed(exchange: str, symbol: str, on: date, dates: set[date]) -> None:
-    """What was listed for four weeks is exactly what the rule gives: later, only some weeks have a contract."""
+    """What was listed for four weeks is what the rule gives; later, only some weeks have a contract."""
     near = sorted(each for each in dates if on <= each <= on + NEAR)
     assert near
     assert SHIPPED.expiries(CALENDAR, exchange, symbol, on, max(near)) == near
