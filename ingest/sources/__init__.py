@@ -15,6 +15,7 @@ from ingest.sources.nse_json import NseJson
 from ingest.sources.nse_live_csv import NseLiveCsv
 from ingest.sources.nse_v3_table import NseV3Table
 from ingest.sources.recognise import ANY_FORMAT, AnyFormat
+from ingest.sources.upstox_log import UpstoxLog
 from lake.errors import MalformedInputError, SettingsError
 
 __all__ = ["ADAPTERS", "ANY_FORMAT", "AnyFormat", "adapter", "recording_files"]
@@ -25,6 +26,7 @@ _ADAPTERS: Final[tuple[SourceAdapter, ...]] = (
     KitePoll(),
     NseLiveCsv(),
     NseV3Table(),
+    UpstoxLog(),
 )
 
 ADAPTERS: Final[Mapping[str, SourceAdapter]] = MappingProxyType({each.name: each for each in _ADAPTERS})

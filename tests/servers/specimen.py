@@ -20,13 +20,24 @@ def text_of(path: Path) -> str:
 
 
 class Specimen(ABC):
-    """A small good file of one format, and ways to spoil it."""
+    """A small good file of one format, and ways to spoil it.
+
+    Attributes:
+        source: Name of its adapter.
+        legs_per_row: How many legs stand in one row or line.
+        number_fields: Names of the numbers of a leg.
+        shared_fields: Those that stand once in a row of two legs, and so spoil both of them.
+        counts_contracts: Whether a leg can be read only with a lot size.
+        is_text: Whether the format is text.
+    """
 
     source: str
     legs_per_row: int
     number_fields: tuple[str, ...]
     html_reason: str
     without_rows_reason: str
+    shared_fields: frozenset[str] = frozenset()
+    counts_contracts = True
     is_text = True
 
     @abstractmethod

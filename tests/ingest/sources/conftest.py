@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from log_specimens import UpstoxSpecimen
 from specimen import Specimen
 from specimen import text_of as read_text_of
 from text_specimens import (
@@ -101,6 +102,7 @@ SPECIMENS: dict[str, Specimen] = {
     "nse-live-csv": NseLiveSpecimen(),
     "nse-v3-parquet": ParquetSpecimen(),
     "nse-v3-sqlite": SqliteSpecimen(),
+    "upstox-log": UpstoxSpecimen(),
 }
 
 

@@ -84,8 +84,7 @@ def test_a_changed_number_changes_the_identity_of_its_chain_only(specimen: Any, 
 def test_a_bad_number_rejects_its_leg_and_no_other(
     specimen: Any, number_field: str, spoiled: str, read: Any
 ) -> None:
-    # What stands once in a row of two legs (the underlying's price) spoils both of them.
-    legs = 2 if number_field in {"Spot", "Stock_LTP"} else 1
+    legs = 2 if number_field in specimen.shared_fields else 1
     reading = read(specimen.source, specimen.with_value(number_field, spoiled))
     assert [reject.reason for reject in reading.rejects] == ["bad_number"] * legs
     assert reading.accounted == specimen.leg_count()
@@ -125,7 +124,7 @@ def test_without_a_lot_size_only_formats_in_units_are_read(
 ) -> None:
     unknowing = ReferenceData(calendar=reference.calendar, lots=LotSizes({}))
     reading = read(specimen.source, specimen.good(), using=unknowing)
-    if specimen.source == "kite-poll":
+    if not specimen.counts_contracts:
         assert len(reading.legs) == specimen.leg_count()
         assert {chain.context["lot_size"] for chain in reading.chains} == {None}
     else:

@@ -11,7 +11,14 @@ from lake.errors import MalformedInputError, SettingsError
 
 
 def test_the_adapters_go_by_these_names() -> None:
-    assert list(ADAPTERS) == ["nse-json", "bse-json", "kite-poll", "nse-live-csv", "nse-v3-table"]
+    assert list(ADAPTERS) == [
+        "nse-json",
+        "bse-json",
+        "kite-poll",
+        "nse-live-csv",
+        "nse-v3-table",
+        "upstox-log",
+    ]
     assert all(adapter(name).name == name for name in ADAPTERS)
 
 
