@@ -14,6 +14,7 @@ from catalog.reference import ReferenceData
 from ingest.committer import Committer
 from ingest.convert import convert
 from ingest.events import ChainUpdate, exchange_key, rows_offered
+from ingest.feed_quality import FeedQuality
 from ingest.quarantine import quarantine_entries
 from ingest.sources.base import FileReject, SourceAdapter
 from ingest.sources.recognise import AnyFormat
@@ -62,6 +63,7 @@ class _Loader:
     def __init__(self, settings: Settings, summary: LoadSummary) -> None:
         self._summary = summary
         self._reference = ReferenceData.load(settings.root)
+        self._quality = FeedQuality(self._reference.calendar, live=False)
         self._lock = ProcessLock(settings.lake.spools / f"{APP_ID}.tap.lock", role="loader of this lake")
         try:
             self._committer = Committer(settings, app_id=APP_ID)
@@ -102,7 +104,7 @@ class _Loader:
             self.spool()
 
     def spool(self) -> None:
-        converted = convert(self._chains, self._reference)
+        converted = convert(self._chains, self._reference, quality=self._quality)
         offered = dict(self._offered)
         for key, rows in converted.offered.items():
             offered[key] = offered.get(key, 0) + rows

@@ -126,13 +126,20 @@ def _broken(error: Exception) -> str:
 
 
 def rejecting(
-    wire: WireFormat, path: Path, chains: Iterator[ChainUpdate | FileReject]
+    wire: WireFormat, path: Path, chains: Iterator[ChainUpdate | FileReject], *, part: str = ""
 ) -> Iterator[ChainUpdate | FileReject]:
-    """Yield the chains and, where they end in a `NotARecordingError`, the reject of the file after them."""
+    """Yield the chains and, where they end in a `NotARecordingError`, the reject of the file after them.
+
+    Args:
+        wire: The format it is read as.
+        path: The file.
+        chains: What the file gives.
+        part: Tells apart files of one name and content that stand in several folders.
+    """
     try:
         yield from chains
     except NotARecordingError as error:
-        yield file_reject(wire, path, error.reason, error.detail)
+        yield file_reject(wire, path, error.reason, error.detail, part=part)
 
 
 def file_reject(wire: WireFormat, path: Path, reason: str, detail: str, *, part: str = "") -> FileReject:

@@ -25,7 +25,7 @@ from ingest.sources.json_document import RepeatedNames
 from ingest.sources.log_lines import LogLine, LogLines, line_reject, open_log
 from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import NotARecordingError, rejecting, report_unknown_names
-from ingest.sources.values import INDIA, Unit, iso_date, iso_time, shown
+from ingest.sources.values import Unit, given_time, iso_date, iso_time, shown
 from ingest.sources.wire_format import OPTION_TYPES, BoundField, Field, OptionType, WireFormat, bind
 
 _logger = logging.getLogger(__name__)
@@ -49,10 +49,8 @@ _LEG_PARTS: Final = ("market_data", "option_greeks")
 
 
 def _event_time(raw: object) -> datetime | None:
-    """Return the Indian time in `2025-01-23 13:53:30,041`; a datetime, of a live source, is one already."""
-    if isinstance(raw, datetime):
-        return raw.replace(tzinfo=INDIA) if raw.tzinfo is None else raw.astimezone(INDIA)
-    return iso_time(raw.replace(",", ".")) if isinstance(raw, str) else None
+    """Return the Indian time in `2025-01-23 13:53:30,041`, or that of a datetime, which live sources give."""
+    return iso_time(raw.replace(",", ".")) if isinstance(raw, str) else given_time(raw)
 
 
 # `pcr` is a strike's own ratio of put over call open interest, on every recorded row; the column is a
@@ -126,7 +124,7 @@ def chains_of(
 
     Args:
         payload: The answer, parsed: `status` and the rows in `data`.
-        event_time: When it was given: an aware datetime, one in Indian time, or the text of a log's time.
+        event_time: When it was given: an aware datetime, or the text of a log's time.
         reference: Calendar and lot sizes.
         source: What the rows are to name as their source.
         names: Takes the names of fields that were seen.

@@ -47,6 +47,8 @@ _ISO_TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
     r"(?:Z|[+-][0-9]{2}:?[0-9]{2})?"
 )
+_RUN_TOGETHER_DATE = re.compile(r"([0-9]{1,2})([A-Za-z]{3})([0-9]{4})")
+_DAY_FIRST_TIME = re.compile(_DAY_FIRST_DATE.pattern + r" ([0-9]{2}):([0-9]{2})")
 _COMPACT_TIME = re.compile(r"[0-9]{12}(?:[0-9]{2})?")
 
 _shortened = reprlib.Repr()
@@ -266,6 +268,12 @@ def nse_date(raw: object) -> date | None:
     return _date_in_text(raw, day_first=True, iso=False) if isinstance(raw, str) else None
 
 
+def run_together_date(raw: object) -> date | None:
+    """Return the date in `18JUL2019` or `1AUG2019`, None if it is none."""
+    match = _RUN_TOGETHER_DATE.fullmatch(raw.strip()) if isinstance(raw, str) else None
+    return None if match is None else _date(match[3], str(_MONTHS.get(match[2].lower(), 0)), match[1])
+
+
 def named_month_time(raw: object) -> datetime | None:
     """Return the Indian time in `16-Jul-2025 15:30:00` or `10 Jul 2026 | 19:15 `, None if it is none."""
     return _named_month_time(raw) if isinstance(raw, str) else None
@@ -311,6 +319,23 @@ def _iso_time(text: str) -> datetime | None:
         return _in_range(moment.replace(tzinfo=INDIA) if moment.tzinfo is None else moment.astimezone(INDIA))
     except (ValueError, OverflowError):
         return None
+
+
+def day_first_time(raw: object) -> datetime | None:
+    """Return the Indian time in `19-07-2019 10:15`, None if it is none."""
+    match = _DAY_FIRST_TIME.fullmatch(raw.strip()) if isinstance(raw, str) else None
+    if match is None:
+        return None
+    day, month, year, hour, minute = (int(part) for part in match.groups())
+    try:
+        return _in_range(datetime(year, month, day, hour, minute, tzinfo=INDIA))
+    except ValueError:
+        return None
+
+
+def given_time(raw: object) -> datetime | None:
+    """Return the Indian time of a moment that was given as one: of formats that do not say theirs."""
+    return _in_range(raw.astimezone(INDIA)) if isinstance(raw, datetime) and raw.tzinfo else None
 
 
 def compact_time(raw: object) -> datetime | None:
