@@ -60,6 +60,7 @@ _SYMBOL_ALIASES: Mapping[str, str] = MappingProxyType(
         "NIFTYMIDSELECT": "MIDCPNIFTY",
         "NIFTYMIDCAPSELECT": "MIDCPNIFTY",
         "NIFTYNEXT50": "NIFTYNXT50",
+        "INDIAVIX": "INDIAVIX",
         "BSX": "SENSEX",
         "BKX": "BANKEX",
         "SX50": "SENSEX50",

@@ -1,4 +1,4 @@
-"""Recorded chains: one adapter per wire format, found by name."""
+"""Recorded chains and candles: one adapter per wire format, found by name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from types import MappingProxyType
 from typing import Final
 
 from ingest.sources.base import SourceAdapter
+from ingest.sources.bhavcopy_legacy import BhavcopyLegacy
+from ingest.sources.bhavcopy_udiff import BhavcopyUdiff
 from ingest.sources.bse_json import BseJson
 from ingest.sources.kite_poll import KitePoll
 from ingest.sources.nse_json import NseJson
@@ -39,6 +41,8 @@ def adapters(*, captured_at: datetime | None = None) -> Mapping[str, SourceAdapt
         NseTableCsv(),
         NseWebsiteCsv(captured_at),
         UpstoxLog(),
+        BhavcopyLegacy(),
+        BhavcopyUdiff(),
     )
     return MappingProxyType({each.name: each for each in every})
 

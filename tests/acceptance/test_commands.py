@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from catalog.contracts import CAPTURED
+
 SAMPLES = Path(__file__).parents[1] / "data"
 POLL = SAMPLES / "kite_poll_csv" / "2026-01-22" / "index_OC_2026-01-22_03-31.csv"
 COUNT = "SELECT count(*) AS rows FROM option_chain"
@@ -100,7 +102,7 @@ def test_a_version_and_a_time_show_the_table_as_it_was(loaded: Any) -> None:
 
 def test_tables_are_listed_with_their_versions(loaded: Any) -> None:
     tables = {row["table"]: row for row in loaded.json("lake", "tables")}
-    assert set(tables) == {"option_chain", "ml_features", "quarantine", "signals", "feed_quality"}
+    assert set(tables) == set(CAPTURED)
 
 
 def test_the_catalog_follows_and_is_made_again(loaded: Any) -> None:
