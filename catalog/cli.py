@@ -50,7 +50,7 @@ def batches(
     batch: Annotated[str | None, typer.Option(help="Only this batch id.")] = None,
     quality: Annotated[
         bool,
-        typer.Option("--quality", help="Show null rates, duplicates, gaps and lateness of option_chain's."),
+        typer.Option("--quality", help="Show null rates, gaps, lateness and flagged rows of option_chain's."),
     ] = False,
     output: _OUTPUT = Format.TABLE,
     limit: Annotated[int, typer.Option(min=1, help="Newest batches to show.")] = 20,
@@ -156,18 +156,33 @@ def _show_quality(
     output: Format,
     limit: int,
 ) -> None:
-    """Rows of the view batch_quality, newest first."""
+    """Rows of the view batch_quality, newest first, with the rows that each flag is set on."""
+    from catalog import batches as mirror
+    from catalog.database import opened_database
+    from catalog.flag_counts import shown
     from lake.session import Session
 
     if table not in {None, "option_chain"}:
         raise TableNotFoundError(f"quality is told of the batches of option_chain, not of {table}")
-    given = {"exchange": exchange, "date": day.date() if day else None, "batch_id": batch}
+    given_day = day.date() if day else None
+    given = {"exchange": exchange, "date": given_day, "batch_id": batch}
     wanted = {name: value for name, value in given.items() if value is not None}
     where = " AND ".join(f"{name} = ${name}" for name in wanted) or "true"
     sql = f"SELECT * FROM batch_quality WHERE {where} ORDER BY first_event_time DESC, batch_id DESC"
     with Session(settings.lake) as session:
         rows = session.table(sql, wanted, limit=limit)
-    show_rows(rows.to_pylist(), output, columns=rows.column_names, zone=settings.timezone)
+    with opened_database(settings.catalog) as engine:
+        counted = {
+            (row["batch_id"], row["date"], row["exchange"]): shown(row["flagged_rows"])
+            for row in mirror.batches(
+                engine, table="option_chain", exchange=exchange, day=given_day, batch_id=batch
+            )
+        }
+    found = [
+        {**row, "flagged_rows": counted.get((row["batch_id"], row["date"], row["exchange"]))}
+        for row in rows.to_pylist()
+    ]
+    show_rows(found, output, columns=[*rows.column_names, "flagged_rows"], zone=settings.timezone)
 
 
 def _follow(ctx: typer.Context, *, from_scratch: bool) -> None:

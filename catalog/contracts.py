@@ -122,7 +122,7 @@ OPTION_CHAIN = Contract(
         Column("pcr", pa.float64(), "", "put-call ratio the source gave", minimum=0),
         Column("lot_size", pa.int32(), _UNITS, "contract size that day", above=0),
         Column("source", pa.string(), "", "source adapter, or live", required=True),
-        Column("dq_flags", pa.int32(), "bits", "data-quality flags, 0 = none raised", required=True),
+        Column("dq_flags", pa.int32(), "bits", "data-quality flags, see catalog.dq_flags", required=True),
         _BATCH_ID,
     ),
     sort_by=("event_time", "received_time", "symbol", "expiry", "strike", "option_type"),
@@ -243,6 +243,31 @@ SIGNALS = Contract(
     area="derived",
 )
 
+FEED_QUALITY = Contract(
+    table="feed_quality",
+    about="What the detectors said of one minute of one feed. Several rows of a minute add up.",
+    grain=(),
+    columns=(
+        Column("date", pa.date32(), "", "session date, exchange-local", required=True),
+        Column("exchange", pa.string(), "", "NSE or BSE", required=True),
+        Column("event_time", TIME, "UTC", "start of the minute", required=True),
+        Column("received_time", TIME, "UTC", "when it was judged", required=True),
+        Column("symbol", pa.string(), "", "underlying, * for a feed that sent nothing yet", required=True),
+        Column("source", pa.string(), "", "source adapter, or live", required=True),
+        Column("detector", pa.string(), "", "a flag, seen, silent or disconnected", required=True),
+        Column("rows_seen", pa.int64(), "rows", "of the chains looked at", required=True, minimum=0),
+        Column("rows_flagged", pa.int64(), "rows", "of them, those flagged", required=True, minimum=0),
+        Column("chains", pa.int64(), "chains", "chains with such a row", required=True, minimum=0),
+        Column("value", pa.float64(), "as the detector says", "how much, where it has a measure"),
+        Column("detail", pa.string(), "", "which expiries, or why"),
+        _BATCH_ID,
+    ),
+    sort_by=("event_time", "symbol", "source", "detector"),
+    statistics=("event_time", "symbol"),
+    dictionary=("event_time", "symbol", "source", "detector", "detail", "batch_id"),
+    area="derived",
+)
+
 _LOG_ODDS = "log-odds"
 
 ATTRIBUTION = Contract(
@@ -329,7 +354,9 @@ DRIFT_SCORES = Contract(
     area="derived",
 )
 
-CAPTURED: dict[str, Contract] = {c.table: c for c in (OPTION_CHAIN, ML_FEATURES, QUARANTINE, SIGNALS)}
+CAPTURED: dict[str, Contract] = {
+    c.table: c for c in (OPTION_CHAIN, ML_FEATURES, QUARANTINE, SIGNALS, FEED_QUALITY)
+}
 """What ingest commits from its spools."""
 
 CONTRACTS: dict[str, Contract] = CAPTURED | {c.table: c for c in (ATTRIBUTION, HEALTH_METRICS, DRIFT_SCORES)}

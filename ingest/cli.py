@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from ingest.quality_cli import EPILOG as QUALITY_EPILOG
+from ingest.quality_cli import quality
 from lake.cli import command_line, settings_of
 from lake.errors import MalformedInputError, SettingsError, StrikelakeError, TableNotFoundError
 from lake.output import Format, TextOrJson, show_rows, to_json
@@ -25,24 +27,37 @@ def ingest() -> None:
     """Bring data in: load recordings, commit a spool, see what became of every row."""
 
 
-@app.command(epilog="Example: strikelake ingest load --source nse-json recordings/2025-07-16")
+@app.command(epilog="Example: strikelake ingest load recordings/2025-07-16")
 def load(
     ctx: typer.Context,
     paths: Annotated[list[Path], typer.Argument(help="Files, or folders to search.")],
-    source: Annotated[str, typer.Option(help="Wire format, see 'strikelake ingest sources'.")],
+    source: Annotated[
+        str | None,
+        typer.Option(help="Wire format, see 'strikelake ingest sources'  [default: as the content says]"),
+    ] = None,
+    captured_at: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"],
+            help="Indian time the files were saved at, for formats that do not say it.",
+        ),
+    ] = None,
     output: Annotated[TextOrJson, typer.Option(help="How to print the summary.")] = TextOrJson.TEXT,
 ) -> None:
     """Load recorded files; loading the same files twice adds nothing.
 
-    Malformed input never stops a load: each bad row or file is in quarantine with its reason.
+    Each file's format is recognised from its content, unless --source names it. Malformed input never
+    stops a load: each bad row or file is in quarantine with its reason.
     """
     from ingest.load import load as run
-    from ingest.sources import adapter, recording_files
+    from ingest.sources import ANY_FORMAT, AnyFormat, adapter, adapters, recording_files
+    from ingest.sources.values import INDIA
     from lake.progress import progress_bar
 
     if source == SIMULATOR:
         raise SettingsError("the simulator has no files: use 'strikelake ingest run --source simulator'")
-    chosen = adapter(source)
+    known = adapters(captured_at=captured_at.replace(tzinfo=INDIA) if captured_at else None)
+    chosen = AnyFormat(known.values()) if source is None else adapter(source, known)
     settings = settings_of(ctx)
     files = [file for path in paths for file in recording_files(chosen, path)]
     if not files:
@@ -59,7 +74,7 @@ def load(
         typer.echo(
             to_json(
                 {
-                    "source": summary.source, "files": summary.files, "chains": summary.chains,
+                    "sources": summary.sources, "files": summary.files, "chains": summary.chains,
                     "rows": summary.rows, "known": summary.known, "quarantined": summary.quarantined,
                     "unreadable": summary.unreadable, "mirrored": summary.mirrored,
                 }
@@ -70,6 +85,8 @@ def load(
             f"{summary.files:,} files: {summary.chains:,} chains, {summary.rows:,} rows committed; "
             f"{summary.known:,} chains or rejects were loaded before"
         )
+        if source is None:
+            typer.echo(f"recognised: {_formats(summary.sources)}")
         if summary.quarantined:
             total = sum(summary.quarantined.values())
             reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in sorted(summary.quarantined.items()))
@@ -78,9 +95,24 @@ def load(
             typer.echo(f'  see: {command_line(settings)} sql "{query}"')
     if not summary.mirrored:
         typer.echo("the catalog is behind: run 'strikelake catalog sync'", err=True)
+    if summary.sources.keys() == {ANY_FORMAT}:
+        raise MalformedInputError(
+            f"{summary.files:,} files and none in a known format; 'strikelake ingest sources' lists them, "
+            "--source names one"
+        )
     if summary.unreadable:
         problems = "; ".join(f"{file}: {why}" for file, why in summary.unreadable.items())
         raise StrikelakeError(f"{len(summary.unreadable)} files could not be opened: {problems}")
+
+
+def _formats(sources: dict[str, int]) -> str:
+    """Which formats files were found to be in, e.g. `nse-json 3 files, no known format 1 file`."""
+    from ingest.sources import ANY_FORMAT
+
+    return ", ".join(
+        f"{'no known format' if name == ANY_FORMAT else name} {files:,} {'file' if files == 1 else 'files'}"
+        for name, files in sorted(sources.items())
+    )
 
 
 @app.command(epilog="Example: strikelake ingest run --source simulator --speed 60")
@@ -145,6 +177,9 @@ def status(
     rows = ledger(settings.lake, by_app=by_app)
     columns = ["table", "exchange", "offered", "spooled", "committed", "quarantined", "dropped"]
     show_rows(rows, output, columns=["app_id", *columns] if by_app else columns)
+
+
+app.command(epilog=QUALITY_EPILOG)(quality)
 
 
 @app.command(epilog="Example: strikelake ingest commit --app-id live")

@@ -14,8 +14,10 @@ from catalog.reference import ReferenceData
 from ingest.committer import Committer
 from ingest.convert import convert
 from ingest.events import ChainUpdate, exchange_key, rows_offered
+from ingest.feed_quality import FeedQuality
 from ingest.quarantine import quarantine_entries
 from ingest.sources.base import FileReject, SourceAdapter
+from ingest.sources.recognise import AnyFormat
 from lake.errors import StrikelakeError
 from lake.process_lock import ProcessLock
 from lake.settings import Settings
@@ -35,7 +37,7 @@ class LoadSummary:
     """What a load did.
 
     Attributes:
-        source: Name of the source adapter.
+        sources: Files read in each format; `any` counts those of no known one.
         files: Files read.
         unreadable: Files that could not be opened, with the system's message.
         chains: Chain updates taken in.
@@ -45,7 +47,7 @@ class LoadSummary:
         mirrored: False if the catalog could not be reached.
     """
 
-    source: str
+    sources: dict[str, int] = field(default_factory=dict)
     files: int = 0
     unreadable: dict[str, str] = field(default_factory=dict)
     chains: int = 0
@@ -61,6 +63,7 @@ class _Loader:
     def __init__(self, settings: Settings, summary: LoadSummary) -> None:
         self._summary = summary
         self._reference = ReferenceData.load(settings.root)
+        self._quality = FeedQuality(self._reference.calendar, live=False)
         self._lock = ProcessLock(settings.lake.spools / f"{APP_ID}.tap.lock", role="loader of this lake")
         try:
             self._committer = Committer(settings, app_id=APP_ID)
@@ -101,7 +104,7 @@ class _Loader:
             self.spool()
 
     def spool(self) -> None:
-        converted = convert(self._chains, self._reference)
+        converted = convert(self._chains, self._reference, quality=self._quality)
         offered = dict(self._offered)
         for key, rows in converted.offered.items():
             offered[key] = offered.get(key, 0) + rows
@@ -134,7 +137,7 @@ class _Loader:
         exchange = exchange_key(item.exchange)
         day = self._reference.calendar.session_date(exchange, _utc(now_ns))
         self._entries += quarantine_entries(
-            [item.reject], exchange=exchange, day=day, received_ns=now_ns, source=self._summary.source
+            [item.reject], exchange=exchange, day=day, received_ns=now_ns, source=item.source
         )
         key = (item.reject.table, exchange)
         self._offered[key] = self._offered.get(key, 0) + 1
@@ -159,7 +162,7 @@ def load(
 
     Args:
         settings: Root of the lake.
-        adapter: How to read the files.
+        adapter: How to read the files; an `AnyFormat` to find that out file by file.
         files: What to load, in this order.
         progress: Called after each file.
 
@@ -168,7 +171,7 @@ def load(
         SpoolUnavailableError: The spool cannot be written.
         StrikelakeError: A commit failed; what was spooled stays there, load again.
     """
-    summary = LoadSummary(adapter.name)
+    summary = LoadSummary()
     loader = _Loader(settings, summary)
     try:
         try:
@@ -185,7 +188,10 @@ def load(
         loader.commit()
     finally:
         loader.close()
-    logger.info("files loaded", extra={"action": "load", "source": summary.source, "files": summary.files,
+        summary.sources = (
+            dict(adapter.chosen) if isinstance(adapter, AnyFormat) else {adapter.name: summary.files}
+        )
+    logger.info("files loaded", extra={"action": "load", "sources": summary.sources, "files": summary.files,
                                        "chains": summary.chains, "rows": summary.rows})  # fmt: skip
     return summary
 

@@ -15,6 +15,7 @@ from catalog.reference import ReferenceData
 from ingest.after_close import AfterClose
 from ingest.committer import Committer
 from ingest.convert import Converted, convert
+from ingest.feed_quality import FeedQuality
 from ingest.tap import SPOOL_FULL
 from lake.errors import StrikelakeError
 from lake.process_lock import ProcessLock
@@ -61,6 +62,7 @@ class TapWorkers:
         )
         try:
             self._reference = ReferenceData.load(self._settings.root)
+            self._quality = FeedQuality(self._reference.calendar, live=True, freshness=tap.freshness)
             self._after_close = AfterClose(self._settings.lake, self._reference.calendar)
             self._spool = Spool(tap.spool_path)
         except BaseException:
@@ -72,6 +74,11 @@ class TapWorkers:
             self._threads.append(
                 threading.Thread(target=self._commit_loop, name="strikelake-commit", daemon=True)
             )
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the drain is at work: a tap whose drain died keeps nothing of what it is offered."""
+        return not self._stop.is_set() and self._threads[0].is_alive()
 
     def start(self) -> None:
         """Start the threads."""
@@ -147,12 +154,22 @@ class TapWorkers:
             left -= len(updates)
             drops = self._tap.take_drops()
             if updates or drops:
-                converted = convert(updates, self._reference, pause=_pause)
+                converted = convert(updates, self._reference, pause=_pause, quality=self._quality)
                 self._unsaved = (len(updates), converted, drops)
                 self._save()
             # Not "until nothing is dropped any more": while the queue is full that would never come.
             if not updates or left <= 0:
-                return
+                break
+        self._note_silence()
+
+    def _note_silence(self) -> None:
+        """Spool what the minute that just ended lacked, after everything that came in it."""
+        silence = Converted()
+        for entry in self._quality.look(time.time_ns() // 1000):
+            silence.add_counts(entry)
+        if silence.entries:
+            self._unsaved = (0, silence, {})
+            self._save()
 
     def _save(self) -> None:
         """Put what was converted into the spool; it is kept in memory until that worked."""

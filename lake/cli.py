@@ -27,7 +27,8 @@ _ORDER = ("demo", "ingest", "sql", "dataset", "explain", "monitors", "lake", "ca
 _EXTRAS = {
     "lightgbm": "explain", "shap": "explain", "sklearn": "explain", "matplotlib": "explain",
     "joblib": "explain", "evidently": "monitors", "apprise": "monitors", "httpx": "monitors",
-    "scipy": "monitors", "yaml": "monitors",
+    "scipy": "monitors", "yaml": "monitors", "litestar": "monitors", "uvicorn": "monitors",
+    "jinja2": "monitors", "websockets": "live", "keyring": "live",
 }  # fmt: skip
 """Packages that commands need and a plain install does not bring, and the extra that does."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -13,28 +14,49 @@ from ingest.sources.bse_json import BseJson
 from ingest.sources.kite_poll import KitePoll
 from ingest.sources.nse_json import NseJson
 from ingest.sources.nse_live_csv import NseLiveCsv
+from ingest.sources.nse_table_csv import NseTableCsv
+from ingest.sources.nse_v3_table import NseV3Table
+from ingest.sources.nse_website_csv import NseWebsiteCsv
+from ingest.sources.recognise import ANY_FORMAT, AnyFormat
 from lake.errors import MalformedInputError, SettingsError
 
-__all__ = ["ADAPTERS", "adapter", "recording_files"]
-
-_ADAPTERS: Final[tuple[SourceAdapter, ...]] = (NseJson(), BseJson(), KitePoll(), NseLiveCsv())
-
-ADAPTERS: Final[Mapping[str, SourceAdapter]] = MappingProxyType({each.name: each for each in _ADAPTERS})
+__all__ = ["ADAPTERS", "ANY_FORMAT", "AnyFormat", "adapter", "adapters", "recording_files"]
 
 
-def adapter(name: str) -> SourceAdapter:
+def adapters(*, captured_at: datetime | None = None) -> Mapping[str, SourceAdapter]:
+    """Return every adapter by its name, in the order in which they are listed.
+
+    Args:
+        captured_at: When the files were recorded, aware, for formats that do not say it.
+    """
+    every: tuple[SourceAdapter, ...] = (
+        NseJson(),
+        BseJson(),
+        KitePoll(),
+        NseLiveCsv(),
+        NseV3Table(),
+        NseTableCsv(),
+        NseWebsiteCsv(captured_at),
+    )
+    return MappingProxyType({each.name: each for each in every})
+
+
+ADAPTERS: Final = adapters()
+
+
+def adapter(name: str, known: Mapping[str, SourceAdapter] = ADAPTERS) -> SourceAdapter:
     """Return the adapter of that name.
 
     Raises:
         SettingsError: There is none; the message lists those there are.
     """
     try:
-        return ADAPTERS[name]
+        return known[name]
     except KeyError:
         wanted = name.strip().lower().replace("_", "-")
-        close = difflib.get_close_matches(wanted, ADAPTERS, n=1, cutoff=0.5)
+        close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.5)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise SettingsError(f"no source {name!r}{hint} Known sources: {', '.join(ADAPTERS)}") from None
+        raise SettingsError(f"no source {name!r}{hint} Known sources: {', '.join(known)}") from None
 
 
 def recording_files(source: SourceAdapter, path: Path) -> list[Path]:

@@ -11,10 +11,13 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate, Reject
+
+if TYPE_CHECKING:
+    from ingest.sources.recognise import Sample
 
 
 @dataclass(slots=True, frozen=True)
@@ -25,11 +28,13 @@ class FileReject:
         exchange: The exchange to file it under.
         reject: Reason, detail and payload.
         identity: What makes it the same reject when the file is loaded again.
+        source: Name of the adapter that read it.
     """
 
     exchange: str
     reject: Reject
     identity: bytes
+    source: str
 
 
 class SourceAdapter(Protocol):
@@ -43,6 +48,10 @@ class SourceAdapter(Protocol):
 
     suffixes: tuple[str, ...]
     """File name endings a folder is searched for, lower case; `.gz` after them is accepted too."""
+
+    def recognises(self, sample: Sample) -> bool:
+        """Whether the content is in this format; of one file, at most one adapter may say so."""
+        ...
 
     def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
         """Yield the chains of one file in the order of the file.

@@ -17,6 +17,7 @@ from ingest.sources import json_document
 from ingest.sources.base import FileReject, identity_of
 from ingest.sources.chain import Chain
 from ingest.sources.json_document import Document, RepeatedNames
+from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import NotARecordingError, rejecting, report_unknown_names
 from ingest.sources.values import Unit, named_month_date, named_month_time, shown
 from ingest.sources.wire_format import OPTION_TYPES, BoundField, Field, OptionType, WireFormat, bind
@@ -87,6 +88,10 @@ class BseJson:
     name = WIRE.source
     about = "JSON of the BSE option-chain API"
     suffixes = WIRE.suffixes
+
+    def recognises(self, sample: Sample) -> bool:
+        """By the names of a call's fields, which no other API has."""
+        return {"Table", "C_Open_Interest", "Strike_Price"} <= sample.json_names
 
     def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
         """Yield the chain of one file; see `SourceAdapter.read`."""

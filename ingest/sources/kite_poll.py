@@ -18,6 +18,7 @@ from ingest.events import ChainUpdate
 from ingest.sources.base import FileReject, identity_of
 from ingest.sources.chain import Chain, Occurrences
 from ingest.sources.csv_table import CsvTable, Row
+from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import (
     NotARecordingError,
     TextLines,
@@ -90,6 +91,10 @@ class KitePoll:
     name = WIRE.source
     about = "CSV, one poll of whole chains a file, index or stock header"
     suffixes = WIRE.suffixes
+
+    def recognises(self, sample: Sample) -> bool:
+        """By the columns without which no row can be read."""
+        return sample.has_columns(_NEEDED)
 
     def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
         """Yield the chains of one file; see `SourceAdapter.read`."""

@@ -18,6 +18,7 @@ from ingest.sources import json_document
 from ingest.sources.base import FileReject, identity_of
 from ingest.sources.chain import Chain
 from ingest.sources.json_document import Document, RepeatedNames
+from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import NotARecordingError, file_reject, rejecting, report_unknown_names
 from ingest.sources.values import BadValueError, Unit, named_month_time, nse_date, price, shown
 from ingest.sources.wire_format import OPTION_TYPES, BoundField, Field, OptionType, WireFormat, bind
@@ -79,6 +80,11 @@ class NseJson:
     name = WIRE.source
     about = "JSON of the NSE option-chain API, older and newer shape"
     suffixes = WIRE.suffixes
+
+    def recognises(self, sample: Sample) -> bool:
+        """By a strike with a leg; the list of expiries and strikes has no leg."""
+        names = sample.json_names
+        return "strikePrice" in names and "openInterest" in names and not names.isdisjoint(OPTION_TYPES)
 
     def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
         """Yield the chain of one file; see `SourceAdapter.read`."""

@@ -27,7 +27,7 @@ _HEAD_CHARACTERS = 500
 # At most four bytes of UTF-8 a character.
 _HEAD_BYTES = _HEAD_CHARACTERS * 4
 _DEFAULT_EXCHANGE = "NSE"
-_BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile)
+BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 class NotARecordingError(MalformedInputError):
@@ -40,7 +40,7 @@ class NotARecordingError(MalformedInputError):
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def open_content(path: Path) -> Iterator[BinaryIO]:
     """Open a file for its content, whatever its name says about compression."""
     with ExitStack() as stack:
         file = stack.enter_context(path.open("rb"))
@@ -60,11 +60,11 @@ def read_text(path: Path) -> tuple[str, str | None]:
     """
     content = bytearray()
     damage = None
-    with _opened(path) as file:
+    with open_content(path) as file:
         try:
             while chunk := file.read(_CHUNK_BYTES):
                 content += chunk
-        except _BROKEN_GZIP as error:
+        except BROKEN_GZIP as error:
             damage = _broken(error)
     text = content.decode("utf-8-sig", "replace")
     if damage is None and REPLACEMENT in text:
@@ -96,7 +96,7 @@ class TextLines:
                 if self.damage is None and REPLACEMENT in line:
                     self.damage = f"not UTF-8, first in line {number}"
                 yield line.rstrip("\n")
-        except _BROKEN_GZIP as error:
+        except BROKEN_GZIP as error:
             self.damage = _broken(error)
             raise NotARecordingError("undecodable", f"{self.damage}, after line {number}") from error
 
@@ -117,7 +117,7 @@ def open_lines(path: Path) -> Iterator[TextLines]:
     Raises:
         OSError: The file cannot be opened or read.
     """
-    with _opened(path) as file:
+    with open_content(path) as file:
         yield TextLines(file)
 
 
@@ -126,17 +126,24 @@ def _broken(error: Exception) -> str:
 
 
 def rejecting(
-    wire: WireFormat, path: Path, chains: Iterator[ChainUpdate | FileReject]
+    wire: WireFormat, path: Path, chains: Iterator[ChainUpdate | FileReject], *, part: str = ""
 ) -> Iterator[ChainUpdate | FileReject]:
-    """Yield the chains and, where they end in a `NotARecordingError`, the reject of the file after them."""
+    """Yield the chains and, where they end in a `NotARecordingError`, the reject of the file after them.
+
+    Args:
+        wire: The format it is read as.
+        path: The file.
+        chains: What the file gives.
+        part: Tells apart files of one name and content that stand in several folders.
+    """
     try:
         yield from chains
     except NotARecordingError as error:
-        yield file_reject(wire, path, error.reason, error.detail)
+        yield file_reject(wire, path, error.reason, error.detail, part=part)
 
 
 def file_reject(wire: WireFormat, path: Path, reason: str, detail: str, *, part: str = "") -> FileReject:
-    """Describe a file that could not be read, with enough of it to recognise it.
+    """Describe a file that could not be read in its format, see `unread_file_reject`.
 
     Args:
         wire: The format it was read as.
@@ -145,6 +152,16 @@ def file_reject(wire: WireFormat, path: Path, reason: str, detail: str, *, part:
         detail: For a person.
         part: Tells several rejects of one file and one reason apart.
     """
+    exchange = wire.exchange or _DEFAULT_EXCHANGE
+    return unread_file_reject(
+        path, source=wire.source, reason=reason, detail=detail, part=part, exchange=exchange
+    )
+
+
+def unread_file_reject(
+    path: Path, *, source: str, reason: str, detail: str, part: str = "", exchange: str = _DEFAULT_EXCHANGE
+) -> FileReject:
+    """Describe a file that could not be read, with enough of it to recognise it."""
     as_found = hashlib.sha256()
     size_bytes = 0
     with path.open("rb") as file:
@@ -155,22 +172,39 @@ def file_reject(wire: WireFormat, path: Path, reason: str, detail: str, *, part:
     name = path.name.encode("utf-8", "replace").decode("utf-8")
     payload = {"file": name, "bytes": size_bytes, "sha256": as_found.hexdigest(), "head": head}
     return FileReject(
-        exchange=wire.exchange or _DEFAULT_EXCHANGE,
+        exchange=exchange,
         reject=Reject(reason, detail, payload),
-        identity=identity_of(wire.source, reason, part, name.removesuffix(".gz"), content),
+        identity=identity_of(source, reason, part, name.removesuffix(".gz"), content),
+        source=source,
     )
+
+
+def head_of(path: Path, size_bytes: int) -> bytes:
+    """Return the beginning of a file's content, of a broken gzip file what can be read of it.
+
+    Raises:
+        OSError: The file cannot be opened or read.
+    """
+    head = bytearray()
+    with open_content(path) as file:
+        try:
+            while len(head) < size_bytes and (chunk := file.read(size_bytes - len(head))):
+                head += chunk
+        except BROKEN_GZIP:
+            return bytes(head)
+    return bytes(head)
 
 
 def _content(path: Path) -> tuple[bytes, str]:
     """Digest of the content without its compression, and its first characters."""
     digest = hashlib.sha256()
     head = b""
-    with _opened(path) as file:
+    with open_content(path) as file:
         try:
             while chunk := file.read(_CHUNK_BYTES):
                 digest.update(chunk)
                 head += chunk[: _HEAD_BYTES - len(head)]
-        except _BROKEN_GZIP as error:
+        except BROKEN_GZIP as error:
             digest.update(_broken(error).encode())
     return digest.digest(), head.decode("utf-8-sig", "replace")[:_HEAD_CHARACTERS]
 

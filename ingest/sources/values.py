@@ -25,6 +25,9 @@ INDIA: Final = ZoneInfo("Asia/Kolkata")
 _UNIT_TOLERANCE: Final = 1e-3
 _INT64_LIMIT: Final = 2**63
 
+SOLVER_FLOOR_PCT: Final = 0.1
+"""Where the recorder of `nse-v3-table` gives up: no index option trades at a volatility of 0.1 % a year."""
+
 _PLAIN = re.compile(r"[+-]?(?:[0-9]+(\.[0-9]*)?|(\.[0-9]+))([eE][+-]?[0-9]+)?")
 _GROUPED = re.compile(r"[+-]?(?:[0-9]{1,2}(?:,[0-9]{2})*|[0-9]{1,3}(?:,[0-9]{3})*),[0-9]{3}(\.[0-9]*)?")
 
@@ -44,6 +47,9 @@ _ISO_TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
     r"(?:Z|[+-][0-9]{2}:?[0-9]{2})?"
 )
+_RUN_TOGETHER_DATE = re.compile(r"([0-9]{1,2})([A-Za-z]{3})([0-9]{4})")
+_DAY_FIRST_TIME = re.compile(_DAY_FIRST_DATE.pattern + r" ([0-9]{2}):([0-9]{2})")
+_COMPACT_TIME = re.compile(r"[0-9]{12}(?:[0-9]{2})?")
 
 _shortened = reprlib.Repr()
 _shortened.maxlevel = 2
@@ -58,6 +64,7 @@ class Unit(Enum):
     UNITS = "units of the underlying"
     CONTRACTS = "contracts (lots), to be multiplied by the lot size of the session"
     PERCENT = "per cent a year; 0 stands for none"
+    SOLVED_PERCENT = "per cent a year, solved for by a tool; 0 and its floor, 0.1, stand for none"
 
 
 class BadValueError(MalformedInputError):
@@ -193,12 +200,18 @@ def _from_percent(raw: object, nulls: frozenset[str], _lot_size: int | None) -> 
     return None if percent is None else percent / 100
 
 
+def _from_solved_percent(raw: object, nulls: frozenset[str], _lot_size: int | None) -> float | None:
+    percent = price(raw, nulls)
+    return None if percent is None or percent == SOLVER_FLOOR_PCT else percent / 100
+
+
 CONVERTERS: Final[Mapping[Unit, Converter]] = MappingProxyType(
     {
         Unit.RUPEES: _from_rupees,
         Unit.UNITS: _from_units,
         Unit.CONTRACTS: _from_contracts,
         Unit.PERCENT: _from_percent,
+        Unit.SOLVED_PERCENT: _from_solved_percent,
     }
 )
 """How a number in each unit of a wire format becomes one in the unit of the tables."""
@@ -255,6 +268,12 @@ def nse_date(raw: object) -> date | None:
     return _date_in_text(raw, day_first=True, iso=False) if isinstance(raw, str) else None
 
 
+def run_together_date(raw: object) -> date | None:
+    """Return the date in `18JUL2019` or `1AUG2019`, None if it is none."""
+    match = _RUN_TOGETHER_DATE.fullmatch(raw.strip()) if isinstance(raw, str) else None
+    return None if match is None else _date(match[3], str(_MONTHS.get(match[2].lower(), 0)), match[1])
+
+
 def named_month_time(raw: object) -> datetime | None:
     """Return the Indian time in `16-Jul-2025 15:30:00` or `10 Jul 2026 | 19:15 `, None if it is none."""
     return _named_month_time(raw) if isinstance(raw, str) else None
@@ -299,6 +318,41 @@ def _iso_time(text: str) -> datetime | None:
         moment = datetime.fromisoformat(text)
         return _in_range(moment.replace(tzinfo=INDIA) if moment.tzinfo is None else moment.astimezone(INDIA))
     except (ValueError, OverflowError):
+        return None
+
+
+def day_first_time(raw: object) -> datetime | None:
+    """Return the Indian time in `19-07-2019 10:15`, None if it is none."""
+    match = _DAY_FIRST_TIME.fullmatch(raw.strip()) if isinstance(raw, str) else None
+    if match is None:
+        return None
+    day, month, year, hour, minute = (int(part) for part in match.groups())
+    try:
+        return _in_range(datetime(year, month, day, hour, minute, tzinfo=INDIA))
+    except ValueError:
+        return None
+
+
+def given_time(raw: object) -> datetime | None:
+    """Return the Indian time of a moment that was given as one: of formats that do not say theirs."""
+    return _in_range(raw.astimezone(INDIA)) if isinstance(raw, datetime) and raw.tzinfo else None
+
+
+def compact_time(raw: object) -> datetime | None:
+    """Return the Indian time in `202608191127`, with or without seconds, also as a number; else None."""
+    text = str(raw) if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw < 10**15 else raw
+    return _compact_time(text) if isinstance(text, str) else None
+
+
+@lru_cache(maxsize=1024)
+def _compact_time(text: str) -> datetime | None:
+    text = text.strip()
+    if _COMPACT_TIME.fullmatch(text) is None:
+        return None
+    pattern = "%Y%m%d%H%M%S" if len(text) == 14 else "%Y%m%d%H%M"
+    try:
+        return _in_range(datetime.strptime(text, pattern).replace(tzinfo=INDIA))
+    except ValueError:
         return None
 
 

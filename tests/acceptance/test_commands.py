@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import sqlite3
 from collections.abc import Callable
 from datetime import datetime
@@ -40,13 +41,27 @@ def test_a_second_load_adds_nothing_and_says_so(loaded: Any) -> None:
     assert count(loaded) == before
 
 
+def test_without_a_source_each_format_is_recognised_and_named(strikelake: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    shutil.copy(POLL, folder / "a.json")
+    shutil.copy(SAMPLES / "bse_api_json" / "sensex_option_chain.json", folder / "b.csv")
+    (folder / "c.csv").write_text("what,is\nthis,?\n", encoding="utf-8")
+    told = strikelake("ingest", "load", str(folder)).stdout
+    assert "recognised: no known format 1 file, bse-json 1 file, kite-poll 1 file" in told
+    assert "1 rows in quarantine: unknown_format 1" in told
+    again = strikelake.json("ingest", "load", str(folder))
+    assert (again["sources"], again["rows"]) == ({"any": 1, "bse-json": 1, "kite-poll": 1}, 0)
+    assert "none in a known format" in strikelake("ingest", "load", str(folder / "c.csv"), code=1).stderr
+
+
 def test_status_is_the_ledger_and_balances(loaded: Any) -> None:
     rows = loaded.json("ingest", "status")
     names = ["table", "exchange", "offered", "spooled", "committed", "quarantined", "dropped"]
     for row in rows:
         assert list(row) == names
         assert row["offered"] == sum(row[name] for name in names[3:])
-    assert sum(row["committed"] for row in rows) == count(loaded)
+    assert sum(row["committed"] for row in rows if row["table"] == "option_chain") == count(loaded)
     by_app = loaded.json("ingest", "status", "--by-app")
     assert {row["app_id"] for row in by_app} == {"backfill"}
     assert sum(row["offered"] for row in by_app) == sum(row["offered"] for row in rows)
@@ -77,7 +92,7 @@ def test_a_version_and_a_time_show_the_table_as_it_was(loaded: Any) -> None:
 
 def test_tables_are_listed_with_their_versions(loaded: Any) -> None:
     tables = {row["table"]: row for row in loaded.json("lake", "tables")}
-    assert set(tables) == {"option_chain", "ml_features", "quarantine", "signals"}
+    assert set(tables) == {"option_chain", "ml_features", "quarantine", "signals", "feed_quality"}
 
 
 def test_the_catalog_follows_and_is_made_again(loaded: Any) -> None:
@@ -100,7 +115,7 @@ def test_live_adds_what_is_spooled_until_it_is_committed(strikelake: Any) -> Non
     tap.offer("NSE", [{"strike": 1}, {"strike": 2}], [], symbol="NIFTY", expiry="2026-12-29")
     assert tap.flush()
     assert (count(strikelake), count(strikelake, "--live")) == (0, 2)
-    assert strikelake("ingest", "commit", "--once").stdout.startswith("option_chain: 2 rows")
+    assert "option_chain: 2 rows" in strikelake("ingest", "commit", "--once").stdout
     assert (count(strikelake), count(strikelake, "--live")) == (2, 2)
     assert tap.close()
 
