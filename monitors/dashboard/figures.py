@@ -19,7 +19,7 @@ _SHORT_UNITS = {"seconds": "s", "percent": "%", "fraction": "", "0 or 1": "", "r
 
 def number(value: float | None, digits: int | None = None) -> str:
     """A number with separators of thousands; four significant digits, or `digits` after the point."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    if value is None or not math.isfinite(value):
         return NONE
     if digits is not None:
         text = f"{value:,.{digits}f}"
@@ -90,6 +90,9 @@ def filters(zone: ZoneInfo) -> Mapping[str, Callable[..., str]]:
     def moment(value: datetime | None) -> str:
         return NONE if value is None else value.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
 
+    def short(value: datetime | None) -> str:
+        return NONE if value is None else value.astimezone(zone).strftime("%d %b %H:%M:%S")
+
     def minute(value: datetime | None) -> str:
         return NONE if value is None else value.astimezone(zone).strftime("%H:%M")
 
@@ -98,7 +101,7 @@ def filters(zone: ZoneInfo) -> Mapping[str, Callable[..., str]]:
 
     return {
         "number": number, "unit": unit, "measured": measured, "duration": duration, "bytes": size,
-        "epoch_ms": epoch_ms, "clock": clock, "moment": moment, "minute": minute, "day": day,
+        "epoch_ms": epoch_ms, "clock": clock, "moment": moment, "short": short, "minute": minute, "day": day,
     }  # fmt: skip
 
 

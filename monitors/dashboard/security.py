@@ -141,10 +141,11 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it."""
-        if scope["type"] == "lifespan":
+        kind = str(scope["type"])
+        if kind == "lifespan":
             await self.app(scope, receive, send)
             return
-        if scope["type"] != "http":
+        if kind != "http":
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": ""})
             return
@@ -162,7 +163,7 @@ class Guard:
         if who is None and not path.startswith(_OPEN_PATHS):
             await self._turn_away(scope, headers, send)
             return
-        scope.setdefault("state", {})["who"] = who or ""  # type: ignore[typeddict-item]
+        scope.setdefault("state", {})["who"] = who or ""
         await self.app(scope, receive, send)
 
     def _refusal(self, scope: Any, headers: Mapping[str, str]) -> tuple[int, str] | None:

@@ -38,12 +38,13 @@ def session_state(calendar: SessionCalendar, exchange: str, now: datetime) -> Se
     session = calendar.session(exchange, today)
     ahead = calendar.sessions(exchange, today, today + _AHEAD)
     following = next((one for one in ahead if one.open > now), None)
+    opens = following.open if following else None
     if session is None:
-        return SessionState(False, "No session today", None, following, 0.0, following and following.open)
+        return SessionState(False, "No session today", None, following, 0.0, opens)
     length = (session.close - session.open).total_seconds()
     elapsed = min(1.0, max(0.0, (now - session.open).total_seconds() / length))
     if now < session.open:
         return SessionState(False, "Opens today", session, session, 0.0, session.open)
     if now < session.close:
         return SessionState(True, "Open", session, following, 100 * elapsed, session.close)
-    return SessionState(False, "Closed", session, following, 100.0, following and following.open)
+    return SessionState(False, "Closed", session, following, 100.0, opens)

@@ -117,7 +117,8 @@ def newest_chains(session: Session) -> list[dict[str, Any]]:
     """The newest chain of every underlying; nothing where no chain was captured."""
     if "option_chain" not in session.snapshots:
         return []
-    return session.table(dashboard_query("newest_chains").sql).to_pylist()
+    rows: list[dict[str, Any]] = session.table(dashboard_query("newest_chains").sql).to_pylist()
+    return rows
 
 
 def feed_of(rules: RuleSet, state: SessionState, newest: datetime | None, now: datetime) -> Feed:
