@@ -22,6 +22,7 @@ from ingest.sources.nse_table_csv import NseTableCsv
 from ingest.sources.nse_v3_table import NseV3Table
 from ingest.sources.nse_website_csv import NseWebsiteCsv
 from ingest.sources.recognise import ANY_FORMAT, AnyFormat
+from ingest.sources.upstox_log import UpstoxLog
 from lake.errors import MalformedInputError, SettingsError
 
 __all__ = ["ADAPTERS", "ANY_FORMAT", "AnyFormat", "adapter", "adapters", "recording_files"]
@@ -41,6 +42,7 @@ def adapters(*, captured_at: datetime | None = None) -> Mapping[str, SourceAdapt
         NseV3Table(),
         NseTableCsv(),
         NseWebsiteCsv(captured_at),
+        UpstoxLog(),
         BhavcopyLegacy(),
         BhavcopyUdiff(),
         CandleCsv(),

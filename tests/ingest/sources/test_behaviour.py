@@ -86,8 +86,7 @@ def test_a_changed_number_changes_the_identity_of_its_chain_only(specimen: Any, 
 def test_a_bad_number_rejects_its_leg_and_no_other(
     specimen: Any, number_field: str, spoiled: str, read: Any
 ) -> None:
-    # What stands once in a row of two legs (the underlying's price) spoils both of them.
-    legs = 2 if number_field in {"Spot", "Stock_LTP"} else 1
+    legs = 2 if number_field in specimen.shared_fields else 1
     reading = read(specimen.source, specimen.with_value(number_field, spoiled))
     assert [reject.reason for reject in reading.rejects] == ["bad_number"] * legs
     assert reading.accounted == specimen.leg_count()
