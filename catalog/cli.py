@@ -149,7 +149,7 @@ def verify(
 
 @app.command(epilog="Example: strikelake catalog columns option_chain")
 def columns(
-    table: Annotated[str, typer.Argument(help="option_chain, ml_features, quarantine or signals.")],
+    table: Annotated[str, typer.Argument(help="option_chain, candles, quarantine, signals ...")],
     output: _OUTPUT = Format.TABLE,
 ) -> None:
     """Show the contract of a table: type, unit and meaning of every column."""

@@ -72,6 +72,11 @@ _ISIN = re.compile(r"[A-Z]{2}[A-Z0-9]{9}[0-9]")
 
 _BSE_SYMBOLS = frozenset({"SENSEX", "BANKEX", "SENSEX50"})
 
+INDICES = _BSE_SYMBOLS | {
+    "NIFTY", "BANKNIFTY", "FINNIFTY", "MIDCPNIFTY", "NIFTYNXT50", "NIFTYIT", "INDIAVIX"
+}  # fmt: skip
+"""Indices that a recording may be of by its name alone."""
+
 
 def canonical_exchange(text: str) -> str | None:
     """Return the exchange that a source means by `text` (`nfo` is NSE), None if it is no known name."""

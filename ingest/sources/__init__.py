@@ -13,6 +13,8 @@ from ingest.sources.base import SourceAdapter
 from ingest.sources.bhavcopy_legacy import BhavcopyLegacy
 from ingest.sources.bhavcopy_udiff import BhavcopyUdiff
 from ingest.sources.bse_json import BseJson
+from ingest.sources.candle_csv import CandleCsv
+from ingest.sources.candle_json import CandleJson
 from ingest.sources.kite_poll import KitePoll
 from ingest.sources.nse_json import NseJson
 from ingest.sources.nse_live_csv import NseLiveCsv
@@ -43,6 +45,8 @@ def adapters(*, captured_at: datetime | None = None) -> Mapping[str, SourceAdapt
         UpstoxLog(),
         BhavcopyLegacy(),
         BhavcopyUdiff(),
+        CandleCsv(),
+        CandleJson(),
     )
     return MappingProxyType({each.name: each for each in every})
 
