@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from catalog.quarantine_store import Kept
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate, Reject
 
@@ -29,12 +30,14 @@ class FileReject:
         reject: Reason, detail and payload.
         identity: What makes it the same reject when the file is loaded again.
         source: Name of the adapter that read it.
+        content: The file as it was found, if it is small enough to be kept whole.
     """
 
     exchange: str
     reject: Reject
     identity: bytes
     source: str
+    content: Kept | None = None
 
 
 class SourceAdapter(Protocol):

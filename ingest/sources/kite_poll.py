@@ -15,6 +15,7 @@ from typing import Final
 
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate
+from ingest.origins import Line
 from ingest.sources.base import FileReject, identity_of
 from ingest.sources.chain import Chain, Occurrences
 from ingest.sources.csv_table import CsvTable, Row
@@ -162,7 +163,8 @@ class _Poll:
             fields = each.fields
             for option_type, bound in self._sides:
                 if each.fault is not None:
-                    group.chain.reject(option_type, *each.fault, each.payload)
+                    line = Line(each.text, self._table.header)
+                    group.chain.reject(option_type, *each.fault, each.payload, line=line)
                 else:
                     group.chain.add(
                         option_type, fields, bound, strike=fields[self._strike], expiry=fields[self._expiry]
