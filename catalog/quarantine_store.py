@@ -14,7 +14,6 @@ import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq

@@ -88,7 +88,8 @@ class BackfillStream:
             return self._committer.flush()
         except OSError as error:
             raise StrikelakeError(
-                f"a commit failed: {error}; what was spooled is kept, try again once that is repaired"
+                f"a commit failed: {error}; what was spooled is kept: load again, or retry, "
+                "once that is repaired"
             ) from error
 
     def close(self) -> None:

@@ -241,7 +241,7 @@ class ChainRows:
                 found[0][0],
                 "; ".join(detail for _, detail in found),
                 leg_payload(self._legs[row], segment.option_type),
-                origin=origin_of(segment.update, segment.moment, self._legs[row]),
+                origin=origin_of(segment.update, segment.moment, self._legs[row], segment.option_type),
             )
             self._rejects.append(RejectedLeg(segment.update, segment.moment, reject))
 

@@ -230,7 +230,9 @@ def _prepare(update: ChainUpdate, exchange: str, reference: ReferenceData) -> _P
     if problem:
         for option_type, found in legs:
             rejects += [
-                Reject(*problem, leg_payload(leg, option_type), origin=origin_of(update, None, leg))
+                Reject(
+                    *problem, leg_payload(leg, option_type), origin=origin_of(update, None, leg, option_type)
+                )
                 for leg in found
             ]
         if brings_features:
@@ -243,7 +245,12 @@ def _prepare(update: ChainUpdate, exchange: str, reference: ReferenceData) -> _P
         detail = "; ".join(problems)
         for option_type, found in legs:
             rejects += [
-                Reject("bad_number", detail, leg_payload(leg, option_type), origin=origin_of(update, moment, leg))
+                Reject(
+                    "bad_number",
+                    detail,
+                    leg_payload(leg, option_type),
+                    origin=origin_of(update, moment, leg, option_type),
+                )
                 for leg in found
             ]
         legs = []

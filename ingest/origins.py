@@ -84,6 +84,7 @@ class LegOrigin:
     line: Line | None = None
 
     def described(self) -> dict[str, Any]:
+        """See `Origin`."""
         chain = self.chain
         known: dict[str, Any] = {
             "kind": LEG, "format": chain.format, "chain": chain.chain, "symbol": chain.symbol,
@@ -127,6 +128,7 @@ class UpdateOrigin:
         event_time: The moment of the event, or what was given for it if that is none.
         expiry: For legs without one of their own.
         context: Values for every leg.
+        option_type: CE for one of its calls, PE for one of its puts, None for anything else.
     """
 
     exchange: Any
@@ -134,11 +136,13 @@ class UpdateOrigin:
     event_time: Any
     expiry: Any
     context: Any
+    option_type: str | None
 
     def described(self) -> dict[str, Any]:
+        """See `Origin`."""
         return {
             "kind": UPDATE, "exchange": self.exchange, "symbol": self.symbol, "event_time": self.event_time,
-            "expiry": self.expiry, "context": self.context,
+            "expiry": self.expiry, "context": self.context, "option_type": self.option_type,
         }  # fmt: skip
 
 
@@ -159,24 +163,34 @@ class FileOrigin:
     identity: str
 
     def described(self) -> dict[str, Any]:
+        """See `Origin`."""
         return {
             "kind": FILE, "path": str(self.path.absolute()), "bytes": self.size_bytes, "sha256": self.sha256,
             "identity": self.identity,
         }  # fmt: skip
 
 
-def origin_of(update: ChainUpdate, moment: datetime | None, leg: object = None) -> Origin:
+def origin_of(
+    update: ChainUpdate, moment: datetime | None, leg: object = None, option_type: str | None = None
+) -> Origin:
     """Where a piece of an update comes from.
 
     Args:
         update: The update.
         moment: Its event time, None if it has none.
         leg: The very object among its legs, None for another piece.
+        option_type: Among which legs it is.
     """
     if leg is not None and update.raw_legs is not None and (came := update.raw_legs.origin(leg)) is not None:
         return came
-    event_time = update.event_time if moment is None else moment
-    return UpdateOrigin(update.exchange, update.symbol, event_time, update.expiry, _context(update.context))
+    return UpdateOrigin(
+        update.exchange,
+        update.symbol,
+        update.event_time if moment is None else moment,
+        update.expiry,
+        _context(update.context),
+        option_type,
+    )
 
 
 def _context(given: Any) -> Any:

@@ -73,7 +73,7 @@ def quarantined(
         content: The input as it was found, if it is a file that is kept whole.
     """
     base = identity.hex() if identity is not None else uuid.uuid4().hex
-    numbered = [(f"{base}-{number:05d}", reject) for number, reject in enumerate(rejects)]
+    numbered = [(f"{base}-{number:06d}", reject) for number, reject in enumerate(rejects)]
     done = Quarantined(files=[] if content is None else [content])
     for table in dict.fromkeys(reject.table for reject in rejects):
         chosen = [(name, reject) for name, reject in numbered if reject.table == table]

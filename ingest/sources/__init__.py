@@ -8,24 +8,28 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from ingest.sources.base import SourceAdapter
+from ingest.sources.base import FormatAdapter, SourceAdapter
 from ingest.sources.bse_json import BseJson
 from ingest.sources.kite_poll import KitePoll
 from ingest.sources.nse_json import NseJson
 from ingest.sources.nse_live_csv import NseLiveCsv
 from ingest.sources.nse_v3_table import NseV3Table
 from ingest.sources.recognise import ANY_FORMAT, AnyFormat
+from ingest.sources.wire_format import WireFormat
 from lake.errors import MalformedInputError, SettingsError
 
-__all__ = ["ADAPTERS", "ANY_FORMAT", "AnyFormat", "adapter", "recording_files"]
+__all__ = ["ADAPTERS", "ANY_FORMAT", "WIRES", "AnyFormat", "adapter", "recording_files"]
 
-_ADAPTERS: Final[tuple[SourceAdapter, ...]] = (
+_ADAPTERS: Final[tuple[FormatAdapter, ...]] = (
     NseJson(),
     BseJson(),
     KitePoll(),
     NseLiveCsv(),
     NseV3Table(),
 )
+
+WIRES: Final[Mapping[str, WireFormat]] = MappingProxyType({each.wire.source: each.wire for each in _ADAPTERS})
+"""The wire formats that the adapters read, by name: how a rejected leg of theirs is tried again."""
 
 ADAPTERS: Final[Mapping[str, SourceAdapter]] = MappingProxyType({each.name: each for each in _ADAPTERS})
 

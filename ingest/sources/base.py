@@ -19,6 +19,7 @@ from ingest.events import ChainUpdate, Reject
 
 if TYPE_CHECKING:
     from ingest.sources.recognise import Sample
+    from ingest.sources.wire_format import WireFormat
 
 
 @dataclass(slots=True, frozen=True)
@@ -63,6 +64,13 @@ class SourceAdapter(Protocol):
             OSError: The file cannot be opened or read; nothing is said about its content.
         """
         ...
+
+
+class FormatAdapter(SourceAdapter, Protocol):
+    """A source adapter of one declared wire format."""
+
+    wire: WireFormat
+    """What its legs look like; a leg that was rejected is tried again by this alone."""
 
 
 def identity_of(*parts: str | bytes) -> bytes:

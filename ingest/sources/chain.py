@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any, Final
 
-from catalog.exchanges import canonical_symbol, home_exchange
+from catalog.exchanges import home_exchange
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate, Reject
 from ingest.live_values import event_moment
@@ -20,7 +19,6 @@ from ingest.sources.wire_format import BoundField, OptionType, WireFormat
 
 UNKNOWN_LOT_SIZE: Final = "unknown_lot_size"
 _UNKNOWN_SYMBOL: Final = "UNKNOWN"
-_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9&._ -]{0,39}")
 
 _LEG_COLUMNS: Final = (
     "strike",
@@ -76,7 +74,7 @@ class Chain:
     ) -> None:
         self._wire = wire
         self._nulls = wire.nulls
-        self._symbol = _symbol(symbol)
+        self._symbol = wire.symbol(symbol)
         self._exchange = wire.exchange or home_exchange(self._symbol or "")
         self._event_time = wire.event_time(event_time)
         self._lot_size = self._look_up_lot_size(reference, self._event_time)
@@ -207,10 +205,3 @@ class Chain:
             identity=identity,
             raw_legs=self._raw_legs,
         )
-
-
-def _symbol(raw: object) -> str | None:
-    if not isinstance(raw, str):
-        return None
-    symbol = canonical_symbol(raw)
-    return symbol if _SYMBOL.fullmatch(symbol) else None

@@ -92,6 +92,7 @@ class KitePoll:
     name = WIRE.source
     about = "CSV, one poll of whole chains a file, index or stock header"
     suffixes = WIRE.suffixes
+    wire = WIRE
 
     def recognises(self, sample: Sample) -> bool:
         """By the columns without which no row can be read."""

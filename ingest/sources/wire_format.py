@@ -8,7 +8,7 @@ from datetime import date, datetime
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
-from ingest.sources.values import CONVERTERS, Converter, Unit
+from ingest.sources.values import CONVERTERS, Converter, Unit, underlying_symbol
 
 OptionType = Literal["CE", "PE"]
 
@@ -61,6 +61,7 @@ class WireFormat:
         calls: Fields of a call.
         puts: Fields of a put.
         ignored: Names that are known and not stored.
+        symbol: Parses the text of an underlying; None if it is none.
         option_types: Words for call and put, in lower case, of formats that have a column for it.
     """
 
@@ -77,6 +78,7 @@ class WireFormat:
     calls: tuple[Field, ...]
     puts: tuple[Field, ...]
     ignored: frozenset[str]
+    symbol: Callable[[object], str | None] = underlying_symbol
     option_types: Mapping[str, OptionType] = field(default_factory=lambda: OPTION_TYPE_WORDS)
 
     def option_type(self, said: object) -> OptionType | None:
