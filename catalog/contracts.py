@@ -238,11 +238,35 @@ QUARANTINE = Contract(
         Column("detail", pa.string(), "", "which field, which value, what was expected"),
         Column("payload", pa.string(), "JSON", "the input as it came"),
         Column("source", pa.string(), "", "source adapter, or live", required=True),
+        # Lakes from before the columns below have rows without them.
+        Column("reject_id", pa.string(), "", "names the row, for 'ingest quarantine show'"),
+        Column("origin", pa.string(), "JSON", "what beside the payload it takes to try again"),
+        Column("stored", pa.string(), "", "file in the folder quarantine that has it whole"),
         _BATCH_ID,
     ),
     sort_by=("received_time", "table", "reason"),
     statistics=("received_time",),
     dictionary=("table", "reason", "source", "batch_id"),
+)
+
+QUARANTINE_RETRIES = Contract(
+    table="quarantine_retries",
+    about="What became of a row of quarantine when it was tried again.",
+    grain=("reject_id", "retried_time"),
+    columns=(
+        Column("date", pa.date32(), "", "that of the row in quarantine", required=True),
+        Column("exchange", pa.string(), "", "that of the row in quarantine", required=True),
+        Column("retried_time", TIME, "UTC", "when it was tried again", required=True),
+        Column("reject_id", pa.string(), "", "the row in quarantine", required=True),
+        Column("outcome", pa.string(), "", "accepted, loaded (by a load, before) or failed", required=True),
+        Column("reason", pa.string(), "", "why it failed, a stable code"),
+        Column("detail", pa.string(), "", "which field, which value, what was expected"),
+        Column("row_count", pa.int64(), "rows", "rows that came in by it", required=True, minimum=0),
+        _BATCH_ID,
+    ),
+    sort_by=("retried_time", "reject_id"),
+    statistics=("retried_time",),
+    dictionary=("retried_time", "outcome", "reason", "batch_id"),
 )
 
 SIGNAL_CLASSES = ("BUY", "HOLD", "SELL")
@@ -420,7 +444,8 @@ DRIFT_SCORES = Contract(
 )
 
 CAPTURED: dict[str, Contract] = {
-    c.table: c for c in (OPTION_CHAIN, ML_FEATURES, CANDLES, QUARANTINE, SIGNALS, FEED_QUALITY)
+    c.table: c
+    for c in (OPTION_CHAIN, ML_FEATURES, CANDLES, QUARANTINE, QUARANTINE_RETRIES, SIGNALS, FEED_QUALITY)
 }
 """What ingest commits from its spools."""
 

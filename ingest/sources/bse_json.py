@@ -88,6 +88,7 @@ class BseJson:
     name = WIRE.source
     about = "JSON of the BSE option-chain API"
     suffixes = WIRE.suffixes
+    wire = WIRE
 
     def recognises(self, sample: Sample) -> bool:
         """By the names of a call's fields, which no other API has."""

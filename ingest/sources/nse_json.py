@@ -80,6 +80,7 @@ class NseJson:
     name = WIRE.source
     about = "JSON of the NSE option-chain API, older and newer shape"
     suffixes = WIRE.suffixes
+    wire = WIRE
 
     def recognises(self, sample: Sample) -> bool:
         """By a strike with a leg; the list of expiries and strikes has no leg."""
