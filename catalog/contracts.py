@@ -406,6 +406,38 @@ HEALTH_METRICS = Contract(
     area="derived",
 )
 
+PAPER_TRADING_METRICS = Contract(
+    table="paper_trading_metrics",
+    about="How paper trading stood whenever its tracker said so.",
+    grain=("event_time", "exchange"),
+    columns=(
+        Column("date", pa.date32(), "", "date of the event, exchange-local", required=True),
+        Column("exchange", pa.string(), "", "NSE or BSE", required=True),
+        Column("event_time", TIME, "UTC", "when the tracker says it stood so", required=True),
+        Column("received_time", TIME, "UTC", "when a health check read it", required=True),
+        Column("total_pnl", pa.float64(), "rupees", "profit and loss, open positions included"),
+        Column("realized_pnl", pa.float64(), "rupees", "that of closed positions"),
+        Column("unrealized_pnl", pa.float64(), "rupees", "that of open positions"),
+        Column("open_positions", pa.int64(), "positions", "positions that are open", minimum=0),
+        Column("trades", pa.int64(), "trades", "trades so far", minimum=0),
+        Column("winning_trades", pa.int64(), "trades", "of them with a profit", minimum=0),
+        Column("losing_trades", pa.int64(), "trades", "of them with a loss", minimum=0),
+        Column(
+            "portfolio_constraint_violations",
+            pa.int64(),
+            "violations",
+            "broken limits of the portfolio so far",
+            minimum=0,
+        ),
+        Column("source", pa.string(), "", "who said so: phase2 for a tracker's summary", required=True),
+        _BATCH_ID,
+    ),
+    sort_by=("event_time",),
+    statistics=("event_time", "received_time"),
+    dictionary=("source", "batch_id"),
+    area="derived",
+)
+
 DRIFT_SCORES = Contract(
     table="drift_scores",
     about="What one method says of one feature in one window, against the training dataset.",
@@ -449,5 +481,7 @@ CAPTURED: dict[str, Contract] = {
 }
 """What ingest commits from its spools."""
 
-CONTRACTS: dict[str, Contract] = CAPTURED | {c.table: c for c in (ATTRIBUTION, HEALTH_METRICS, DRIFT_SCORES)}
+CONTRACTS: dict[str, Contract] = CAPTURED | {
+    c.table: c for c in (ATTRIBUTION, HEALTH_METRICS, PAPER_TRADING_METRICS, DRIFT_SCORES)
+}
 """Every table there is a contract for."""
