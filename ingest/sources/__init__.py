@@ -12,6 +12,7 @@ from typing import Final
 from ingest.sources.base import SourceAdapter
 from ingest.sources.bse_json import BseJson
 from ingest.sources.kite_poll import KitePoll
+from ingest.sources.kite_ticks import KiteTicks
 from ingest.sources.nse_json import NseJson
 from ingest.sources.nse_live_csv import NseLiveCsv
 from ingest.sources.nse_table_csv import NseTableCsv
@@ -39,6 +40,7 @@ def adapters(*, captured_at: datetime | None = None) -> Mapping[str, SourceAdapt
         NseTableCsv(),
         NseWebsiteCsv(captured_at),
         UpstoxLog(),
+        KiteTicks(),
     )
     return MappingProxyType({each.name: each for each in every})
 

@@ -23,7 +23,7 @@ _CENTURY: Final = 2000
 
 # Weekday (Monday is 0) of monthly expiries, by the month from which it holds, newest first; None where not
 # certain. NSE moved its contracts to Tuesday and BSE to Thursday with the contracts of September 2025.
-_NSE_STOCKS: Final = ((date(2025, 9, 1), 1), (date(2000, 1, 1), 3))
+_NSE_OTHERS: Final = ((date(2025, 9, 1), 1), (date(2000, 1, 1), 3))
 _MONTHLY_WEEKDAYS: Final[Mapping[tuple[str, str], tuple[tuple[date, int | None], ...]]] = {
     ("NSE", "BANKNIFTY"): (
         (date(2025, 9, 1), 1),
@@ -134,7 +134,7 @@ def expiry_of(contract: TradingSymbol, calendar: SessionCalendar) -> date:
 
 
 def _monthly_weekday(contract: TradingSymbol) -> int | None:
-    default = _NSE_STOCKS if contract.exchange == "NSE" else ()
+    default = _NSE_OTHERS if contract.exchange == "NSE" else ()
     changes = _MONTHLY_WEEKDAYS.get((contract.exchange, contract.symbol), default)
     first = date(contract.year, contract.month, 1)
     return next((weekday for valid_from, weekday in changes if valid_from <= first), None)

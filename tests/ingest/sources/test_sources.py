@@ -11,8 +11,8 @@ from lake.errors import MalformedInputError, SettingsError
 
 
 def test_the_adapters_go_by_these_names() -> None:
-    names = "nse-json bse-json kite-poll nse-live-csv nse-v3-table nse-table-csv nse-website-csv upstox-log"
-    assert list(ADAPTERS) == names.split()
+    first = "nse-json bse-json kite-poll nse-live-csv nse-v3-table nse-table-csv nse-website-csv"
+    assert list(ADAPTERS) == [*first.split(), "upstox-log", "kite-ticks"]
     assert all(adapter(name).name == name for name in ADAPTERS)
 
 
