@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lake.cli import settings_of
-from lake.errors import TableNotFoundError
+from lake.errors import SettingsError, TableNotFoundError
 from lake.output import Format, show_rows
 
 if TYPE_CHECKING:
@@ -37,6 +37,31 @@ def sync(ctx: typer.Context) -> None:
 def rebuild(ctx: typer.Context) -> None:
     """Make ml_feature_batches again from the Delta logs; datasets and models from their folders."""
     _follow(ctx, from_scratch=True)
+
+
+@app.command(epilog="Example: strikelake catalog calendar --exchange NSE --month 2026-02")
+def calendar(
+    ctx: typer.Context,
+    exchange: Annotated[str, typer.Option(help="NSE or BSE.")] = "NSE",
+    month: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m"], help="Which month  [default: this one]")
+    ] = None,
+    output: _OUTPUT = Format.TABLE,
+) -> None:
+    """Show a month: sessions, holidays, hours, expiries. Times are the exchange's.
+
+    Lines in calendar.csv and expiry_days.csv in the lake's folder count at once.
+    """
+    from catalog.exchanges import canonical_exchange
+    from catalog.month import month_rows
+    from catalog.reference import ReferenceData
+
+    code = canonical_exchange(exchange)
+    if code is None:
+        raise SettingsError(f"no exchange {exchange!r}; known: NSE, BSE")
+    reference = ReferenceData.load(settings_of(ctx).root)
+    today = datetime.now(reference.calendar.timezone(code))
+    show_rows(month_rows(reference, code, (month or today).date()), output)
 
 
 @app.command(epilog="Example: strikelake catalog batches --table option_chain --exchange NSE --limit 5")
@@ -124,7 +149,7 @@ def verify(
 
 @app.command(epilog="Example: strikelake catalog columns option_chain")
 def columns(
-    table: Annotated[str, typer.Argument(help="option_chain, ml_features, quarantine or signals.")],
+    table: Annotated[str, typer.Argument(help="option_chain, candles, quarantine, signals ...")],
     output: _OUTPUT = Format.TABLE,
 ) -> None:
     """Show the contract of a table: type, unit and meaning of every column."""

@@ -60,6 +60,7 @@ _SYMBOL_ALIASES: Mapping[str, str] = MappingProxyType(
         "NIFTYMIDSELECT": "MIDCPNIFTY",
         "NIFTYMIDCAPSELECT": "MIDCPNIFTY",
         "NIFTYNEXT50": "NIFTYNXT50",
+        "INDIAVIX": "INDIAVIX",
         "BSX": "SENSEX",
         "BKX": "BANKEX",
         "SX50": "SENSEX50",
@@ -70,6 +71,11 @@ _SYMBOL_ALIASES: Mapping[str, str] = MappingProxyType(
 _ISIN = re.compile(r"[A-Z]{2}[A-Z0-9]{9}[0-9]")
 
 _BSE_SYMBOLS = frozenset({"SENSEX", "BANKEX", "SENSEX50"})
+
+INDICES = _BSE_SYMBOLS | {
+    "NIFTY", "BANKNIFTY", "FINNIFTY", "MIDCPNIFTY", "NIFTYNXT50", "NIFTYIT", "INDIAVIX"
+}  # fmt: skip
+"""Indices that a recording may be of by its name alone."""
 
 
 def canonical_exchange(text: str) -> str | None:

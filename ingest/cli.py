@@ -75,15 +75,17 @@ def load(
             to_json(
                 {
                     "sources": summary.sources, "files": summary.files, "chains": summary.chains,
-                    "rows": summary.rows, "known": summary.known, "quarantined": summary.quarantined,
+                    "rows": summary.rows, "candles": summary.candles, "known": summary.known,
+                    "quarantined": summary.quarantined,
                     "unreadable": summary.unreadable, "mirrored": summary.mirrored,
                 }
             )
         )  # fmt: skip
     else:
+        candles = f" ({summary.candles:,} of candles)" if summary.candles else ""
         typer.echo(
-            f"{summary.files:,} files: {summary.chains:,} chains, {summary.rows:,} rows committed; "
-            f"{summary.known:,} chains or rejects were loaded before"
+            f"{summary.files:,} files: {summary.chains:,} chains, {summary.rows:,} rows{candles} committed; "
+            f"{summary.known:,} {'updates' if candles else 'chains'} or rejects were loaded before"
         )
         if source is None:
             typer.echo(f"recognised: {_formats(summary.sources)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,8 +37,12 @@ _WARN_EVERY_S = 10.0
 class TapWorkers:
     """Starts, feeds and ends the threads of one tap."""
 
-    def __init__(self, tap: StreamTap) -> None:
+    def __init__(self, tap: StreamTap, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
         """Take the tap's lock and open its spool.
+
+        Args:
+            tap: Whose updates to keep.
+            clock_ns: Now, epoch nanoseconds, by which feeds are found silent.
 
         Raises:
             StreamInUseError: Another process already taps under this app id.
@@ -47,6 +51,7 @@ class TapWorkers:
         # The first array makes pyarrow import pandas: half a second with the interpreter held, so now.
         pa.array(np.zeros(1))
         self._tap = tap
+        self._clock_ns = clock_ns
         self._settings = tap.settings
         self._stop = threading.Event()
         self._drain_now = threading.Event()
@@ -165,7 +170,7 @@ class TapWorkers:
     def _note_silence(self) -> None:
         """Spool what the minute that just ended lacked, after everything that came in it."""
         silence = Converted()
-        for entry in self._quality.look(time.time_ns() // 1000):
+        for entry in self._quality.look(self._clock_ns() // 1000):
             silence.add_counts(entry)
         if silence.entries:
             self._unsaved = (0, silence, {})

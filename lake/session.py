@@ -127,6 +127,10 @@ class Session:
             self._bind_files(name)
         return self._connection
 
+    def interrupt(self) -> None:
+        """Stop the query that runs in another thread: it raises `QueryError` there."""
+        self._connection.interrupt()
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()

@@ -1,4 +1,4 @@
-"""Recorded chains: one adapter per wire format, found by name."""
+"""Recorded chains and candles: one adapter per wire format, found by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from types import MappingProxyType
 from typing import Final
 
 from ingest.sources.base import SourceAdapter
+from ingest.sources.bhavcopy_legacy import BhavcopyLegacy
+from ingest.sources.bhavcopy_udiff import BhavcopyUdiff
 from ingest.sources.bse_json import BseJson
+from ingest.sources.candle_csv import CandleCsv
+from ingest.sources.candle_json import CandleJson
 from ingest.sources.kite_poll import KitePoll
 from ingest.sources.kite_ticks import KiteTicks
 from ingest.sources.nse_json import NseJson
@@ -41,6 +45,10 @@ def adapters(*, captured_at: datetime | None = None) -> Mapping[str, SourceAdapt
         NseWebsiteCsv(captured_at),
         UpstoxLog(),
         KiteTicks(),
+        BhavcopyLegacy(),
+        BhavcopyUdiff(),
+        CandleCsv(),
+        CandleJson(),
     )
     return MappingProxyType({each.name: each for each in every})
 

@@ -188,7 +188,7 @@ class _Contract:
             raise NotARecordingError("bad_trading_symbol", detail)
         try:
             contract = parse_trading_symbol(text)
-            expiry = expiry_of(contract, reference.calendar)
+            expiry = expiry_of(contract, reference)
         except BadValueError as error:
             raise NotARecordingError(error.reason, error.detail) from error
         if contract.option_type is None:

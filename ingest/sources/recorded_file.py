@@ -1,4 +1,4 @@
-"""The bytes of a recorded file, plain or gzip, as text; and what to keep of a file that is no recording."""
+"""The bytes of a recorded file, plain or packed, as text; and what to keep of a file that is no recording."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import gzip
 import hashlib
 import io
 import logging
+import zipfile
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-from ingest.events import ChainUpdate, Reject
+from ingest.events import CHAIN_TABLE, ChainUpdate, Reject
 from ingest.sources.base import FileReject, identity_of
 from ingest.sources.wire_format import WireFormat
+from ingest.sources.zip_file import ZIP_MAGIC, OnlyMember
 from lake.errors import MalformedInputError
+
+if TYPE_CHECKING:
+    from ingest.sources.candle_format import CandleFormat
 
 _logger = logging.getLogger(__name__)
 
@@ -27,7 +32,8 @@ _HEAD_CHARACTERS = 500
 # At most four bytes of UTF-8 a character.
 _HEAD_BYTES = _HEAD_CHARACTERS * 4
 _DEFAULT_EXCHANGE = "NSE"
-BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile)
+BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile)
+"""What reading the content of a packed file raises where it is damaged."""
 
 
 class NotARecordingError(MalformedInputError):
@@ -41,11 +47,17 @@ class NotARecordingError(MalformedInputError):
 
 @contextmanager
 def open_content(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for its content, whatever its name says about compression."""
+    """Open a file for its content, whatever its name says about compression.
+
+    Of a zip archive the content is that of the one file in it.
+    """
     with ExitStack() as stack:
         file = stack.enter_context(path.open("rb"))
-        if file.peek(len(_GZIP_MAGIC))[: len(_GZIP_MAGIC)] == _GZIP_MAGIC:
+        head = file.peek(len(ZIP_MAGIC))
+        if head.startswith(_GZIP_MAGIC):
             yield cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=file)))
+        elif head.startswith(ZIP_MAGIC):
+            yield stack.enter_context(io.BufferedReader(OnlyMember(file)))
         else:
             yield file
 
@@ -122,7 +134,7 @@ def open_lines(path: Path) -> Iterator[TextLines]:
 
 
 def _broken(error: Exception) -> str:
-    return f"broken gzip ({error})"
+    return f"broken {'zip' if isinstance(error, zipfile.BadZipFile) else 'gzip'} ({error})"
 
 
 def rejecting(
@@ -159,7 +171,14 @@ def file_reject(wire: WireFormat, path: Path, reason: str, detail: str, *, part:
 
 
 def unread_file_reject(
-    path: Path, *, source: str, reason: str, detail: str, part: str = "", exchange: str = _DEFAULT_EXCHANGE
+    path: Path,
+    *,
+    source: str,
+    reason: str,
+    detail: str,
+    part: str = "",
+    exchange: str = _DEFAULT_EXCHANGE,
+    table: str = CHAIN_TABLE,
 ) -> FileReject:
     """Describe a file that could not be read, with enough of it to recognise it."""
     as_found = hashlib.sha256()
@@ -173,8 +192,8 @@ def unread_file_reject(
     payload = {"file": name, "bytes": size_bytes, "sha256": as_found.hexdigest(), "head": head}
     return FileReject(
         exchange=exchange,
-        reject=Reject(reason, detail, payload),
-        identity=identity_of(source, reason, part, name.removesuffix(".gz"), content),
+        reject=Reject(reason, detail, payload, table),
+        identity=identity_of(source, reason, part, name.removesuffix(".gz").removesuffix(".zip"), content),
         source=source,
     )
 
@@ -209,7 +228,7 @@ def _content(path: Path) -> tuple[bytes, str]:
     return digest.digest(), head.decode("utf-8-sig", "replace")[:_HEAD_CHARACTERS]
 
 
-def report_unknown_names(wire: WireFormat, path: Path, names: Collection[str]) -> None:
+def report_unknown_names(wire: WireFormat | CandleFormat, path: Path, names: Collection[str]) -> None:
     """Log the columns or fields of a file that its format is not known to have, once a file."""
     if unknown := sorted(set(names) - wire.known_names):
         _logger.info(

@@ -62,6 +62,9 @@ class Unit(Enum):
 
     RUPEES = "rupees; 0 stands for none"
     UNITS = "units of the underlying"
+    COUNT = "a whole number of something else, e.g. of trades"
+    VALUE = "rupees; 0 is a figure"
+    LAKHS = "lakhs of rupees (100,000); 0 is a figure"
     CONTRACTS = "contracts (lots), to be multiplied by the lot size of the session"
     PERCENT = "per cent a year; 0 stands for none"
     SOLVED_PERCENT = "per cent a year, solved for by a tool; 0 and its floor, 0.1, stand for none"
@@ -195,6 +198,20 @@ def _from_contracts(raw: object, nulls: frozenset[str], lot_size: int | None) ->
     return quantity(raw, nulls, lot_size)
 
 
+def _from_value(raw: object, nulls: frozenset[str], _lot_size: int | None) -> float | None:
+    value = number(raw, nulls)
+    try:
+        return None if value is None else float(value)
+    except OverflowError:
+        raise BadValueError("bad_number", f"{shown(raw)} is too large") from None
+
+
+def _from_lakhs(raw: object, nulls: frozenset[str], _lot_size: int | None) -> float | None:
+    lakhs = _from_value(raw, nulls, None)
+    # Two decimals come with the file: rounding takes off what the multiplication adds (0.29 x 100,000).
+    return None if lakhs is None else round(lakhs * 100_000, 2)
+
+
 def _from_percent(raw: object, nulls: frozenset[str], _lot_size: int | None) -> float | None:
     percent = price(raw, nulls)
     return None if percent is None else percent / 100
@@ -209,6 +226,9 @@ CONVERTERS: Final[Mapping[Unit, Converter]] = MappingProxyType(
     {
         Unit.RUPEES: _from_rupees,
         Unit.UNITS: _from_units,
+        Unit.COUNT: _from_units,
+        Unit.VALUE: _from_value,
+        Unit.LAKHS: _from_lakhs,
         Unit.CONTRACTS: _from_contracts,
         Unit.PERCENT: _from_percent,
         Unit.SOLVED_PERCENT: _from_solved_percent,

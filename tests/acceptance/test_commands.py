@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from catalog.contracts import CAPTURED
+
 SAMPLES = Path(__file__).parents[1] / "data"
 POLL = SAMPLES / "kite_poll_csv" / "2026-01-22" / "index_OC_2026-01-22_03-31.csv"
 COUNT = "SELECT count(*) AS rows FROM option_chain"
@@ -55,6 +57,14 @@ def test_without_a_source_each_format_is_recognised_and_named(strikelake: Any, t
     assert "none in a known format" in strikelake("ingest", "load", str(folder / "c.csv"), code=1).stderr
 
 
+def test_the_calendar_of_a_month_is_printed_without_a_lake(strikelake: Any) -> None:
+    told = strikelake("catalog", "calendar", "--exchange", "nse", "--month", "2026-02").stdout
+    assert "2026-02-01  Sun  special  09:00     09:15  15:30" in told
+    rows = strikelake.json("catalog", "calendar", "--exchange", "BSE", "--month", "2026-01")
+    assert [row["date"] for row in rows if row["kind"] == "holiday"] == ["2026-01-15", "2026-01-26"]
+    assert "no exchange 'LSE'" in strikelake.error("catalog", "calendar", "--exchange", "LSE")
+
+
 def test_status_is_the_ledger_and_balances(loaded: Any) -> None:
     rows = loaded.json("ingest", "status")
     names = ["table", "exchange", "offered", "spooled", "committed", "quarantined", "dropped"]
@@ -92,7 +102,7 @@ def test_a_version_and_a_time_show_the_table_as_it_was(loaded: Any) -> None:
 
 def test_tables_are_listed_with_their_versions(loaded: Any) -> None:
     tables = {row["table"]: row for row in loaded.json("lake", "tables")}
-    assert set(tables) == {"option_chain", "ml_features", "quarantine", "signals", "feed_quality"}
+    assert set(tables) == set(CAPTURED)
 
 
 def test_the_catalog_follows_and_is_made_again(loaded: Any) -> None:

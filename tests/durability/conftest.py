@@ -47,8 +47,8 @@ TABLES = {
 }
 """Every table of what was offered, and the folder it is in."""
 
-FOLDERS = TABLES | {"feed_quality": "derived"}
-"""With the table of what was said of them."""
+FOLDERS = TABLES | {"feed_quality": "derived", "candles": "raw_stream"}
+"""With the table of what was said of them, and the one that only recordings fill."""
 
 NUMBERED_BY = {
     "option_chain": "strike", "ml_features": "number", "quarantine": "payload", "signals": "top_features"

@@ -18,6 +18,8 @@ from ingest.feed_quality import FeedQuality
 from ingest.freshness import Freshness
 from ingest.simulator import simulate_session
 from ingest.tap import StreamTap
+from ingest.worker import TapWorkers
+from lake.spool import Spool
 
 DAY = date(2026, 6, 11)
 MINUTE = timedelta(minutes=1)
@@ -245,6 +247,28 @@ class TestSilence:
         clock = Clock(quality, closing)
         clock.run(closing + 20 * MINUTE)
         assert clock.rows == []
+
+    def test_the_drain_of_a_tap_notes_silence_in_the_ledger_and_the_spool(
+        self, lake: Any, updates: list[ChainUpdate], opening: datetime
+    ) -> None:
+        clock = [opening]
+        tap = StreamTap(lake.but(committer="process"), start=False)
+        workers = TapWorkers(tap, clock_ns=lambda: int(clock[0].timestamp()) * 1_000_000_000)
+        workers.start()
+        moved = copy.copy(updates[0])
+        moved.received_ns = int(opening.timestamp()) * 1_000_000_000
+        tap.put(moved)
+        for half_minutes in range(1, 7):
+            clock[0] = opening + half_minutes * MINUTE / 2
+            assert workers.flush(60)
+        spool = Spool(lake.spool())
+        rows = [row for _, batch in spool.entries("feed_quality") for row in batch.to_pylist()]
+        spool.close()
+        assert workers.stop(60)
+        silent = [(row["event_time"], row["value"]) for row in rows if row["detector"] == "silent"]
+        assert silent == [(opening + MINUTE, 120.0), (opening + 2 * MINUTE, 180.0)]
+        totals = lake.totals("feed_quality")
+        assert totals == {**dict.fromkeys(totals, 0), "offered": len(rows), "spooled": len(rows)}
 
     def test_a_process_that_slept_says_nothing_of_the_time_it_slept(
         self,

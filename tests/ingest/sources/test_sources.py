@@ -11,8 +11,9 @@ from lake.errors import MalformedInputError, SettingsError
 
 
 def test_the_adapters_go_by_these_names() -> None:
-    first = "nse-json bse-json kite-poll nse-live-csv nse-v3-table nse-table-csv nse-website-csv"
-    assert list(ADAPTERS) == [*first.split(), "upstox-log", "kite-ticks"]
+    names = "nse-json bse-json kite-poll nse-live-csv nse-v3-table nse-table-csv nse-website-csv"
+    names += " upstox-log kite-ticks bhavcopy-fo bhavcopy-udiff candle-csv candle-json"
+    assert list(ADAPTERS) == names.split()
     assert all(adapter(name).name == name for name in ADAPTERS)
 
 
