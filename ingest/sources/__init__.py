@@ -16,6 +16,7 @@ from ingest.sources.bse_json import BseJson
 from ingest.sources.candle_csv import CandleCsv
 from ingest.sources.candle_json import CandleJson
 from ingest.sources.kite_poll import KitePoll
+from ingest.sources.kite_ticks import KiteTicks
 from ingest.sources.nse_json import NseJson
 from ingest.sources.nse_live_csv import NseLiveCsv
 from ingest.sources.nse_table_csv import NseTableCsv
@@ -49,6 +50,7 @@ def _chain_adapters(captured_at: datetime | None) -> tuple[FormatAdapter, ...]:
         NseTableCsv(),
         NseWebsiteCsv(captured_at),
         UpstoxLog(),
+        KiteTicks(),
     )
 
 
