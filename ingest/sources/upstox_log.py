@@ -100,6 +100,7 @@ class UpstoxLog:
     name = WIRE.source
     about = "log of a tracker with Upstox v2 option-chain answers"
     suffixes = WIRE.suffixes
+    wire = WIRE
 
     def recognises(self, sample: Sample) -> bool:
         """By the beginning of an answer, after something else in its line."""
