@@ -85,8 +85,8 @@ WIRE: Final = WireFormat(
     ),
 )
 
-LINE_BYTES: Final = 1 << 22
-"""How long a line may be: forty times the longest answer recorded, of 119 strikes."""
+LINE_BYTES: Final = 1 << 20
+"""How long a line may be: twelve times the longest answer recorded, of 119 strikes."""
 
 _MARK: Final = "Data fetched successfully: "
 _SYMBOL_NAME: Final = WIRE.symbol_names[0]
