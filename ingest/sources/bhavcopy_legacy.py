@@ -69,12 +69,12 @@ def _contract(row: Mapping[str, str]) -> Contract:
 
 
 def _lot_size(_row: Mapping[str, str], contract: Contract, reference: ReferenceData) -> int:
-    symbol, day = contract.instrument.symbol, contract.day
-    lot_size = reference.lots.lot_size(EXCHANGE, symbol, day)
+    symbol, expiry, day = contract.instrument.symbol, contract.instrument.expiry, contract.day
+    lot_size = reference.lots.lot_size(EXCHANGE, symbol, day, expiry)
     if lot_size is None:
         raise BadValueError(
             UNKNOWN_LOT_SIZE,
-            f"contracts of {EXCHANGE} {symbol} on {day} cannot become units;"
+            f"contracts of {EXCHANGE} {symbol} {expiry} on {day} cannot become units;"
             " add a line to lot_sizes.csv in the lake's folder and load again",
         )
     return lot_size

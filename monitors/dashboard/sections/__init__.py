@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitors.dashboard.sections import now
+from monitors.dashboard.sections import health, lake, now
 from monitors.dashboard.sections.section import Section
 
-SECTIONS: tuple[Section, ...] = (now.SECTION,)
+SECTIONS: tuple[Section, ...] = (now.SECTION, health.SECTION, lake.SECTION)
