@@ -96,6 +96,7 @@ def _keys(*, symbol: bool) -> Sequence[Column]:
 
 _BATCH_ID = Column("batch_id", pa.string(), "", "micro-batch that brought the row", required=True)
 _UNITS = "units of the underlying"
+_PRICE = "rupees, or points"
 
 OPTION_CHAIN = Contract(
     table="option_chain",
@@ -122,7 +123,7 @@ OPTION_CHAIN = Contract(
         Column("pcr", pa.float64(), "", "put-call ratio the source gave", minimum=0),
         Column("lot_size", pa.int32(), _UNITS, "contract size that day", above=0),
         Column("source", pa.string(), "", "source adapter, or live", required=True),
-        Column("dq_flags", pa.int32(), "bits", "data-quality flags, 0 = none raised", required=True),
+        Column("dq_flags", pa.int32(), "bits", "data-quality flags, see catalog.dq_flags", required=True),
         _BATCH_ID,
     ),
     sort_by=("event_time", "received_time", "symbol", "expiry", "strike", "option_type"),
@@ -159,6 +160,70 @@ ML_FEATURES = Contract(
     dictionary=("symbol", "source", "batch_id"),
     widens=True,
 )
+
+SESSION_INTERVAL_S = 86_400
+"""`interval_s` of a day candle, which is one of a whole session, whatever its hours."""
+
+CANDLES = Contract(
+    table="candles",
+    about="Open, high, low and close of one instrument over an interval, known once the interval is over.",
+    grain=(
+        "event_time", "exchange", "symbol", "instrument", "expiry", "strike", "option_type", "interval_s",
+        "source",
+    ),
+    columns=(
+        Column("date", pa.date32(), "", "session date, exchange-local", required=True),
+        Column("exchange", pa.string(), "", "NSE or BSE", required=True),
+        Column(
+            "event_time",
+            TIME,
+            "UTC",
+            "when the candle was complete: its end, at the latest the session's close",
+            required=True,
+        ),
+        Column("received_time", TIME, "UTC", "when strikelake got it", required=True),
+        Column(
+            "start_time",
+            TIME,
+            "UTC",
+            "the time the source labels it with; of a session its midnight",
+            required=True,
+        ),
+        Column("symbol", pa.string(), "", "index, or underlying, e.g. NIFTY or INDIAVIX", required=True),
+        Column("instrument", pa.string(), "", "index, future or option", required=True),
+        Column("expiry", pa.date32(), "", "expiry date of the contract, null for an index"),
+        Column("strike", pa.float64(), "rupees", "strike price, null unless an option", above=0),
+        Column("option_type", pa.string(), "", "CE (call) or PE (put), null unless an option"),
+        Column(
+            "interval_s",
+            pa.int32(),
+            "seconds",
+            "length of the candle; 86400 for a whole session",
+            required=True,
+            above=0,
+        ),
+        Column("open", pa.float64(), _PRICE, "first price, null without a trade", minimum=0),
+        Column("high", pa.float64(), _PRICE, "highest price, null without a trade", minimum=0),
+        Column("low", pa.float64(), _PRICE, "lowest price, null without a trade", minimum=0),
+        Column("close", pa.float64(), _PRICE, "last price; of a session what the exchange says", minimum=0),
+        Column("settle", pa.float64(), _PRICE, "settlement price of the session", minimum=0),
+        Column("volume", pa.int64(), _UNITS, "traded within the candle, null for an index", minimum=0),
+        Column("oi", pa.int64(), _UNITS, "open interest at its end", minimum=0),
+        Column("oi_change", pa.int64(), _UNITS, "change of open interest in the session"),
+        Column("trades", pa.int64(), "trades", "number of trades in the candle", minimum=0),
+        Column("turnover", pa.float64(), "rupees", "value traded, as the source counts it", minimum=0),
+        Column("underlying_price", pa.float64(), "rupees", "of the underlying, the source's", above=0),
+        Column("lot_size", pa.int32(), _UNITS, "contract size, where it is known", above=0),
+        Column("source", pa.string(), "", "source adapter", required=True),
+        _BATCH_ID,
+    ),
+    sort_by=("event_time", "received_time", "symbol", "expiry", "strike", "option_type"),
+    statistics=("event_time", "received_time", "symbol", "expiry", "strike"),
+    dictionary=(
+        "event_time", "received_time", "start_time", "symbol", "instrument", "expiry", "strike",
+        "option_type", "interval_s", "underlying_price", "lot_size", "source", "batch_id",
+    ),
+)  # fmt: skip
 
 QUARANTINE = Contract(
     table="quarantine",
@@ -267,6 +332,31 @@ SIGNALS = Contract(
     area="derived",
 )
 
+FEED_QUALITY = Contract(
+    table="feed_quality",
+    about="What the detectors said of one minute of one feed. Several rows of a minute add up.",
+    grain=(),
+    columns=(
+        Column("date", pa.date32(), "", "session date, exchange-local", required=True),
+        Column("exchange", pa.string(), "", "NSE or BSE", required=True),
+        Column("event_time", TIME, "UTC", "start of the minute", required=True),
+        Column("received_time", TIME, "UTC", "when it was judged", required=True),
+        Column("symbol", pa.string(), "", "underlying, * for a feed that sent nothing yet", required=True),
+        Column("source", pa.string(), "", "source adapter, or live", required=True),
+        Column("detector", pa.string(), "", "a flag, seen, silent or disconnected", required=True),
+        Column("rows_seen", pa.int64(), "rows", "of the chains looked at", required=True, minimum=0),
+        Column("rows_flagged", pa.int64(), "rows", "of them, those flagged", required=True, minimum=0),
+        Column("chains", pa.int64(), "chains", "chains with such a row", required=True, minimum=0),
+        Column("value", pa.float64(), "as the detector says", "how much, where it has a measure"),
+        Column("detail", pa.string(), "", "which expiries, or why"),
+        _BATCH_ID,
+    ),
+    sort_by=("event_time", "symbol", "source", "detector"),
+    statistics=("event_time", "symbol"),
+    dictionary=("event_time", "symbol", "source", "detector", "detail", "batch_id"),
+    area="derived",
+)
+
 _LOG_ODDS = "log-odds"
 
 ATTRIBUTION = Contract(
@@ -316,6 +406,38 @@ HEALTH_METRICS = Contract(
     area="derived",
 )
 
+PAPER_TRADING_METRICS = Contract(
+    table="paper_trading_metrics",
+    about="How paper trading stood whenever its tracker said so.",
+    grain=("event_time", "exchange"),
+    columns=(
+        Column("date", pa.date32(), "", "date of the event, exchange-local", required=True),
+        Column("exchange", pa.string(), "", "NSE or BSE", required=True),
+        Column("event_time", TIME, "UTC", "when the tracker says it stood so", required=True),
+        Column("received_time", TIME, "UTC", "when a health check read it", required=True),
+        Column("total_pnl", pa.float64(), "rupees", "profit and loss, open positions included"),
+        Column("realized_pnl", pa.float64(), "rupees", "that of closed positions"),
+        Column("unrealized_pnl", pa.float64(), "rupees", "that of open positions"),
+        Column("open_positions", pa.int64(), "positions", "positions that are open", minimum=0),
+        Column("trades", pa.int64(), "trades", "trades so far", minimum=0),
+        Column("winning_trades", pa.int64(), "trades", "of them with a profit", minimum=0),
+        Column("losing_trades", pa.int64(), "trades", "of them with a loss", minimum=0),
+        Column(
+            "portfolio_constraint_violations",
+            pa.int64(),
+            "violations",
+            "broken limits of the portfolio so far",
+            minimum=0,
+        ),
+        Column("source", pa.string(), "", "who said so: phase2 for a tracker's summary", required=True),
+        _BATCH_ID,
+    ),
+    sort_by=("event_time",),
+    statistics=("event_time", "received_time"),
+    dictionary=("source", "batch_id"),
+    area="derived",
+)
+
 DRIFT_SCORES = Contract(
     table="drift_scores",
     about="What one method says of one feature in one window, against the training dataset.",
@@ -354,9 +476,12 @@ DRIFT_SCORES = Contract(
 )
 
 CAPTURED: dict[str, Contract] = {
-    c.table: c for c in (OPTION_CHAIN, ML_FEATURES, QUARANTINE, QUARANTINE_RETRIES, SIGNALS)
+    c.table: c
+    for c in (OPTION_CHAIN, ML_FEATURES, CANDLES, QUARANTINE, QUARANTINE_RETRIES, SIGNALS, FEED_QUALITY)
 }
 """What ingest commits from its spools."""
 
-CONTRACTS: dict[str, Contract] = CAPTURED | {c.table: c for c in (ATTRIBUTION, HEALTH_METRICS, DRIFT_SCORES)}
+CONTRACTS: dict[str, Contract] = CAPTURED | {
+    c.table: c for c in (ATTRIBUTION, HEALTH_METRICS, PAPER_TRADING_METRICS, DRIFT_SCORES)
+}
 """Every table there is a contract for."""

@@ -13,9 +13,11 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from sqlalchemy import Engine
 
+from catalog import flag_counts
 from catalog.batches import sync
 from catalog.contracts import CAPTURED, Contract
 from catalog.database import open_database
+from ingest.events import CHAIN_TABLE
 from lake.append import append, sync_log
 from lake.errors import (
     CatalogUnavailableError,
@@ -164,6 +166,7 @@ class Committer:
                 "app_id": self.app_id,
                 "seq_first": waiting.first,
                 "seq_last": waiting.last,
+                **_flag_counts(table, waiting.rows),
             },
             handle=handle,
             synced_through=self._synced.get(table),
@@ -220,6 +223,10 @@ class Committer:
                 self._engine.dispose()
                 self._engine = None
             logger.error("mirror is behind", extra={"action": "mirror", "error": str(error)})  # noqa: TRY400
+
+
+def _flag_counts(table: str, rows: pa.Table) -> dict[str, object]:
+    return {flag_counts.METADATA_KEY: flag_counts.flagged_rows(rows)} if table == CHAIN_TABLE else {}
 
 
 def _with_batch_id(waiting: SpooledRows, contract: Contract, batch_id: str, columns: list[str]) -> pa.Table:

@@ -28,6 +28,7 @@ from ingest.events import (
     rows_offered,
 )
 from ingest.feature_rows import FeatureRows
+from ingest.feed_quality import FeedQuality
 from ingest.live_values import event_moment, moment_of, shown
 from ingest.origins import origin_of
 from ingest.quarantine import quarantined
@@ -62,6 +63,13 @@ class Converted:
     identities: list[bytes] = field(default_factory=list)
     files: list[Kept] = field(default_factory=list)
 
+    def add_counts(self, counts: Entry | None) -> None:
+        """Take in rows of ours that nobody offered: they are counted as offered, too."""
+        if counts is not None:
+            self.entries.append(counts)
+            key = (counts.table, counts.group)
+            self.offered[key] = self.offered.get(key, 0) + counts.rows
+
     def add(self, other: Converted) -> None:
         """Take in what further updates became."""
         self.entries += other.entries
@@ -74,7 +82,11 @@ class Converted:
 
 
 def convert(
-    updates: Iterable[ChainUpdate], reference: ReferenceData, *, pause: Callable[[], None] | None = None
+    updates: Iterable[ChainUpdate],
+    reference: ReferenceData,
+    *,
+    pause: Callable[[], None] | None = None,
+    quality: FeedQuality | None = None,
 ) -> Converted:
     """Convert updates; every offered row becomes exactly one row or one reject.
 
@@ -82,10 +94,12 @@ def convert(
         updates: As handed over; nothing in them is trusted.
         reference: Calendar and lot sizes.
         pause: Called between steps, to let other threads run.
+        quality: Judges the rows of chains and remembers them; None leaves `dq_flags` at 0. Its counts are
+            entries of their own, offered like rows.
     """
     given = list(updates)
     try:
-        return _convert(given, reference, pause)
+        return _convert(given, reference, pause, quality)
     except Exception as error:
         # One value that raises (in its `__float__`, its `__hash__`, its text) must cost no other update.
         logger.exception("updates could not be converted together", extra={"action": "convert"})
@@ -93,12 +107,15 @@ def convert(
             return _refused(given[0], reference, error)
     done = Converted()
     for update in given:
-        done.add(convert([update], reference, pause=pause))
+        done.add(convert([update], reference, pause=pause, quality=quality))
     return done
 
 
 def _convert(
-    updates: list[ChainUpdate], reference: ReferenceData, pause: Callable[[], None] | None
+    updates: list[ChainUpdate],
+    reference: ReferenceData,
+    pause: Callable[[], None] | None,
+    quality: FeedQuality | None,
 ) -> Converted:
     done = Converted()
     collected = _Collected(reference)
@@ -125,7 +142,7 @@ def _convert(
             rejects += collected.add(update, exchange, prepared, prepared.moment, pause)
         if rejects:
             rejected.append((update, prepared.moment, rejects))
-    rejected += collected.finish(done)
+    rejected += collected.finish(done, pause, quality)
     _file(rejected, reference, done)
     return done
 
@@ -166,12 +183,17 @@ class _Collected:
         bad = features.add(update, moment, day)
         return [bad] if bad else []
 
-    def finish(self, done: Converted) -> list[_Rejected]:
+    def finish(
+        self, done: Converted, pause: Callable[[], None] | None, quality: FeedQuality | None
+    ) -> list[_Rejected]:
         """Put the rows into `done`; gives back legs that are no rows after all."""
         rejected: list[_Rejected] = []
         for exchange, chain in self._chains.items():
             table, bad_legs = chain.finish()
             if table is not None:
+                if quality is not None:
+                    table, counts = quality.check(exchange, table, chain.update_numbers(), pause)
+                    done.add_counts(counts)
                 done.entries.append(Entry(CHAIN_TABLE, exchange, CHAIN_TABLE, table))
             rejected += [(leg.update, leg.moment, [leg.reject]) for leg in bad_legs]
         for exchange, features in self._features.items():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from catalog.exchanges import canonical_exchange
@@ -12,6 +13,7 @@ from ingest.origins import Origin, RawLegs
 CHAIN_TABLE = "option_chain"
 FEATURE_TABLE = "ml_features"
 SIGNAL_TABLE = "signals"
+CANDLE_TABLE = "candles"
 
 
 @dataclass(slots=True, frozen=True)
@@ -76,6 +78,36 @@ class ChainUpdate:
     raw_legs: RawLegs | None = None
 
 
+@dataclass(slots=True)
+class CandleUpdate:
+    """Candles of one session of one underlying or index, as a recording has them.
+
+    `candles` holds one mapping a candle with the keys `start_time` (aware), `interval_s`, `instrument`,
+    `expiry`, `strike`, `option_type` and those of the figures in `candles`: `open`, `high`, `low`, `close`,
+    `settle`, `volume`, `oi`, `oi_change`, `trades`, `turnover`, `underlying_price`, `lot_size`. Units are
+    those of the table; missing is None or absent. `raw` is the candle as it came, for a reject.
+
+    Attributes:
+        exchange: `NSE` or `BSE`.
+        symbol: Canonical index or underlying, e.g. `NIFTY`.
+        received_ns: When strikelake got it, epoch nanoseconds.
+        candles: The candles, in the order of the recording.
+        day: Session date to file rejects under; None if it is not known.
+        source: Name of the source adapter.
+        rejects: What the source could not convert.
+        identity: What makes this update the same one when it is loaded again.
+    """
+
+    exchange: str
+    symbol: str
+    received_ns: int
+    candles: Sequence[Mapping[str, Any]]
+    day: date | None
+    source: str
+    rejects: tuple[Reject, ...] = ()
+    identity: bytes | None = None
+
+
 def legs_in(legs: Any) -> int:
     """How many legs a side of an update has; what has no length counts as one piece of input."""
     if legs is None:
@@ -109,5 +141,14 @@ def rows_offered(update: ChainUpdate) -> dict[tuple[str, str], int]:
         counts[SIGNAL_TABLE, exchange] = 1
     for reject in update.rejects:
         key = (reject.table, exchange)
+        counts[key] = counts.get(key, 0) + 1
+    return counts
+
+
+def candles_offered(update: CandleUpdate) -> dict[tuple[str, str], int]:
+    """Rows an update of candles offers, by (table, exchange)."""
+    counts = {(CANDLE_TABLE, update.exchange): len(update.candles)} if update.candles else {}
+    for reject in update.rejects:
+        key = (reject.table, update.exchange)
         counts[key] = counts.get(key, 0) + 1
     return counts

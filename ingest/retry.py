@@ -10,16 +10,21 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
+import pyarrow as pa
+
+from catalog.dq_flags import DqFlag
 from catalog.quarantine_store import QuarantineStore
 from catalog.reference import ReferenceData
 from ingest import origins
 from ingest.backfill_stream import BackfillStream
 from ingest.convert import Converted, convert
-from ingest.events import ChainUpdate
+from ingest.convert_candles import convert_candles
+from ingest.events import CHAIN_TABLE, CandleUpdate, ChainUpdate
+from ingest.feed_quality import FeedQuality
 from ingest.rejects import Kept, Rejects, Selection
 from ingest.retry_batch import ACCEPTED, FAILED, LOADED, Batch, DryStream, Note, Stream
 from ingest.retry_files import file_again
@@ -29,6 +34,7 @@ from ingest.sources.base import FileReject, SourceAdapter, identity_of
 from ingest.sources.wire_format import WireFormat
 from lake.errors import MalformedInputError
 from lake.settings import Settings
+from lake.spool import Entry
 
 logger = logging.getLogger(__name__)
 
@@ -134,6 +140,7 @@ class _Retry:
         self._reference, self._store = reference, store
         self._wires, self._adapters = wires, adapters
         self._summary = summary
+        self._quality = FeedQuality(reference.calendar, live=False)
 
     def take(self, rows: list[Kept]) -> None:
         """Try the rows of one input again."""
@@ -201,6 +208,7 @@ class _Retry:
     def _accept(self, attempts: list[Attempt], converted: Converted) -> None:
         for attempt in attempts:
             self._note(attempt.kept, ACCEPTED, rows=1)
+        converted.entries = [_unjudged(entry) for entry in converted.entries]
         self._add(converted)
 
     def _add(self, converted: Converted) -> None:
@@ -222,19 +230,22 @@ class _Retry:
                     if isinstance(item, FileReject):
                         failure = failure or (item.reject.reason, item.reject.detail)
                     else:
-                        rows += self._take_chain(item, kept)
+                        rows += self._take_update(item, kept)
         except MalformedInputError as error:
             failure = ("file_not_at_hand", str(error))
         except OSError as error:
             failure = ("file_not_at_hand", f"it cannot be read: {error.strerror or error}")
         self._note(kept, FAILED if failure else ACCEPTED, failure, rows=rows)
 
-    def _take_chain(self, chain: ChainUpdate, kept: Kept) -> int:
-        if chain.identity is None or self._batch.is_known(chain.identity):
+    def _take_update(self, update: ChainUpdate | CandleUpdate, kept: Kept) -> int:
+        if update.identity is None or self._batch.is_known(update.identity):
             return 0
-        chain.received_ns = kept.received_us * 1000
-        self._batch.remember(chain.identity)
-        converted = convert([chain], self._reference)
+        update.received_ns = kept.received_us * 1000
+        self._batch.remember(update.identity)
+        if isinstance(update, CandleUpdate):
+            converted = convert_candles([update], self._reference)
+        else:
+            converted = convert([update], self._reference, quality=self._quality)
         self._add(converted)
         self._batch.spool_if_full()
         return sum(entry.rows for entry in converted.entries if entry.table == entry.origin)
@@ -261,6 +272,15 @@ class _Retry:
         if outcome != FAILED:
             self._batch.remember(_identity(kept))
         self._batch.note(Note(kept, outcome, reason, detail, rows))
+
+
+def _unjudged(entry: Entry) -> Entry:
+    """Legs that come without their chain cannot be judged, and say so."""
+    if entry.table != CHAIN_TABLE:
+        return entry
+    place = entry.batch.schema.get_field_index("dq_flags")
+    flags = pa.repeat(pa.scalar(int(DqFlag.UNCHECKED), pa.int32()), entry.rows)
+    return replace(entry, batch=entry.batch.set_column(place, entry.batch.schema.field(place), flags))
 
 
 def _identity(kept: Kept) -> bytes:

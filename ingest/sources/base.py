@@ -1,8 +1,8 @@
 """What every source adapter of recorded files is, and the parsing they share.
 
-An adapter turns one wire format into `ChainUpdate`s. It declares the format's units, time zone and
-null forms at its top, converts to canonical units, and never raises for bad content: a bad leg goes
-into `ChainUpdate.rejects`, a file that is no recording at all becomes a `FileReject`.
+An adapter turns one wire format into `ChainUpdate`s or `CandleUpdate`s. It declares the format's units, time
+zone and null forms at its top, converts to canonical units, and never raises for bad content: a bad leg or
+candle goes into the update's `rejects`, a file that is no recording at all becomes a `FileReject`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from catalog.quarantine_store import Kept
 from catalog.reference import ReferenceData
-from ingest.events import ChainUpdate, Reject
+from ingest.events import CandleUpdate, ChainUpdate, Reject
 
 if TYPE_CHECKING:
     from ingest.sources.recognise import Sample
@@ -42,7 +42,7 @@ class FileReject:
 
 
 class SourceAdapter(Protocol):
-    """One wire format of recorded chains."""
+    """One wire format of recorded chains or candles."""
 
     name: str
     """As given to `--source`, and stored in the column `source`."""
@@ -57,8 +57,8 @@ class SourceAdapter(Protocol):
         """Whether the content is in this format; of one file, at most one adapter may say so."""
         ...
 
-    def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
-        """Yield the chains of one file in the order of the file.
+    def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | CandleUpdate | FileReject]:
+        """Yield the chains or candles of one file in the order of the file.
 
         Raises:
             OSError: The file cannot be opened or read; nothing is said about its content.

@@ -1,4 +1,4 @@
-"""The bytes of a recorded file, plain or gzip, as text; and what to keep of a file that is no recording."""
+"""The bytes of a recorded file, plain or packed, as text; and what to keep of a file that is no recording."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ import gzip
 import hashlib
 import io
 import logging
+import zipfile
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from catalog.quarantine_store import recorded_file
-from ingest.events import ChainUpdate, Reject
+from ingest.events import CHAIN_TABLE, ChainUpdate, Reject
 from ingest.origins import FileOrigin
 from ingest.sources.base import FileReject, identity_of
 from ingest.sources.wire_format import WireFormat
+from ingest.sources.zip_file import ZIP_MAGIC, OnlyMember
 from lake.errors import MalformedInputError
+
+if TYPE_CHECKING:
+    from ingest.sources.candle_format import CandleFormat
 
 _logger = logging.getLogger(__name__)
 
@@ -35,7 +40,8 @@ _DEFAULT_EXCHANGE = "NSE"
 _KEPT_UNPACKED_BYTES = 1 << 26
 # zlib writes a gzip header, without a time, from here on.
 _GZIP_BITS = 31
-BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile)
+BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile)
+"""What reading the content of a packed file raises where it is damaged."""
 
 
 class NotARecordingError(MalformedInputError):
@@ -49,11 +55,17 @@ class NotARecordingError(MalformedInputError):
 
 @contextmanager
 def open_content(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for its content, whatever its name says about compression."""
+    """Open a file for its content, whatever its name says about compression.
+
+    Of a zip archive the content is that of the one file in it.
+    """
     with ExitStack() as stack:
         file = stack.enter_context(path.open("rb"))
-        if file.peek(len(_GZIP_MAGIC))[: len(_GZIP_MAGIC)] == _GZIP_MAGIC:
+        head = file.peek(len(ZIP_MAGIC))
+        if head.startswith(_GZIP_MAGIC):
             yield cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=file)))
+        elif head.startswith(ZIP_MAGIC):
+            yield stack.enter_context(io.BufferedReader(OnlyMember(file)))
         else:
             yield file
 
@@ -130,17 +142,24 @@ def open_lines(path: Path) -> Iterator[TextLines]:
 
 
 def _broken(error: Exception) -> str:
-    return f"broken gzip ({error})"
+    return f"broken {'zip' if isinstance(error, zipfile.BadZipFile) else 'gzip'} ({error})"
 
 
 def rejecting(
-    wire: WireFormat, path: Path, chains: Iterator[ChainUpdate | FileReject]
+    wire: WireFormat, path: Path, chains: Iterator[ChainUpdate | FileReject], *, part: str = ""
 ) -> Iterator[ChainUpdate | FileReject]:
-    """Yield the chains and, where they end in a `NotARecordingError`, the reject of the file after them."""
+    """Yield the chains and, where they end in a `NotARecordingError`, the reject of the file after them.
+
+    Args:
+        wire: The format it is read as.
+        path: The file.
+        chains: What the file gives.
+        part: Tells apart files of one name and content that stand in several folders.
+    """
     try:
         yield from chains
     except NotARecordingError as error:
-        yield file_reject(wire, path, error.reason, error.detail)
+        yield file_reject(wire, path, error.reason, error.detail, part=part)
 
 
 def file_reject(wire: WireFormat, path: Path, reason: str, detail: str, *, part: str = "") -> FileReject:
@@ -160,18 +179,25 @@ def file_reject(wire: WireFormat, path: Path, reason: str, detail: str, *, part:
 
 
 def unread_file_reject(
-    path: Path, *, source: str, reason: str, detail: str, part: str = "", exchange: str = _DEFAULT_EXCHANGE
+    path: Path,
+    *,
+    source: str,
+    reason: str,
+    detail: str,
+    part: str = "",
+    exchange: str = _DEFAULT_EXCHANGE,
+    table: str = CHAIN_TABLE,
 ) -> FileReject:
     """Describe a file that could not be read, with enough of it to recognise it, or whole if it is small."""
     found = _as_found(path)
     content, head = _content(path)
     name = path.name.encode("utf-8", "replace").decode("utf-8")
     payload = {"file": name, "bytes": found.size_bytes, "sha256": found.sha256, "head": head}
-    identity = identity_of(source, reason, part, name.removesuffix(".gz"), content)
+    identity = identity_of(source, reason, part, name.removesuffix(".gz").removesuffix(".zip"), content)
     origin = FileOrigin(path, found.size_bytes, found.sha256, identity.hex())
     return FileReject(
         exchange=exchange,
-        reject=Reject(reason, detail, payload, origin=origin),
+        reject=Reject(reason, detail, payload, table, origin=origin),
         identity=identity,
         source=source,
         content=None if found.packed is None else recorded_file(found.sha256, found.packed),
@@ -235,7 +261,7 @@ def _content(path: Path) -> tuple[bytes, str]:
     return digest.digest(), head.decode("utf-8-sig", "replace")[:_HEAD_CHARACTERS]
 
 
-def report_unknown_names(wire: WireFormat, path: Path, names: Collection[str]) -> None:
+def report_unknown_names(wire: WireFormat | CandleFormat, path: Path, names: Collection[str]) -> None:
     """Log the columns or fields of a file that its format is not known to have, once a file."""
     if unknown := sorted(set(names) - wire.known_names):
         _logger.info(

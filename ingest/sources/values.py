@@ -50,6 +50,8 @@ _ISO_TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
     r"(?:Z|[+-][0-9]{2}:?[0-9]{2})?"
 )
+_RUN_TOGETHER_DATE = re.compile(r"([0-9]{1,2})([A-Za-z]{3})([0-9]{4})")
+_DAY_FIRST_TIME = re.compile(_DAY_FIRST_DATE.pattern + r" ([0-9]{2}):([0-9]{2})")
 _COMPACT_TIME = re.compile(r"[0-9]{12}(?:[0-9]{2})?")
 
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9&._ -]{0,39}")
@@ -65,6 +67,9 @@ class Unit(Enum):
 
     RUPEES = "rupees; 0 stands for none"
     UNITS = "units of the underlying"
+    COUNT = "a whole number of something else, e.g. of trades"
+    VALUE = "rupees; 0 is a figure"
+    LAKHS = "lakhs of rupees (100,000); 0 is a figure"
     CONTRACTS = "contracts (lots), to be multiplied by the lot size of the session"
     PERCENT = "per cent a year; 0 stands for none"
     SOLVED_PERCENT = "per cent a year, solved for by a tool; 0 and its floor, 0.1, stand for none"
@@ -201,6 +206,20 @@ def _from_contracts(raw: object, nulls: frozenset[str], lot_size: int | None) ->
     return quantity(raw, nulls, lot_size)
 
 
+def _from_value(raw: object, nulls: frozenset[str], _lot_size: int | None) -> float | None:
+    value = number(raw, nulls)
+    try:
+        return None if value is None else float(value)
+    except OverflowError:
+        raise BadValueError("bad_number", f"{shown(raw)} is too large") from None
+
+
+def _from_lakhs(raw: object, nulls: frozenset[str], _lot_size: int | None) -> float | None:
+    lakhs = _from_value(raw, nulls, None)
+    # Two decimals come with the file: rounding takes off what the multiplication adds (0.29 x 100,000).
+    return None if lakhs is None else round(lakhs * 100_000, 2)
+
+
 def _from_percent(raw: object, nulls: frozenset[str], _lot_size: int | None) -> float | None:
     percent = price(raw, nulls)
     return None if percent is None else percent / 100
@@ -215,6 +234,9 @@ CONVERTERS: Final[Mapping[Unit, Converter]] = MappingProxyType(
     {
         Unit.RUPEES: _from_rupees,
         Unit.UNITS: _from_units,
+        Unit.COUNT: _from_units,
+        Unit.VALUE: _from_value,
+        Unit.LAKHS: _from_lakhs,
         Unit.CONTRACTS: _from_contracts,
         Unit.PERCENT: _from_percent,
         Unit.SOLVED_PERCENT: _from_solved_percent,
@@ -290,6 +312,12 @@ def nse_date(raw: object) -> date | None:
     return None if text is None else _date_in_text(text, day_first=True, iso=False)
 
 
+def run_together_date(raw: object) -> date | None:
+    """Return the date in `18JUL2019` or `1AUG2019`, None if it is none."""
+    match = _RUN_TOGETHER_DATE.fullmatch(raw.strip()) if isinstance(raw, str) else None
+    return None if match is None else _date(match[3], str(_MONTHS.get(match[2].lower(), 0)), match[1])
+
+
 def named_month_time(raw: object) -> datetime | None:
     """Return the Indian time in `16-Jul-2025 15:30:00` or `10 Jul 2026 | 19:15 `, None if it is none."""
     text = _short(raw)
@@ -337,6 +365,25 @@ def _iso_time(text: str) -> datetime | None:
         return _in_range(moment.replace(tzinfo=INDIA) if moment.tzinfo is None else moment.astimezone(INDIA))
     except (ValueError, OverflowError):
         return None
+
+
+def day_first_time(raw: object) -> datetime | None:
+    """Return the Indian time in `19-07-2019 10:15`, None if it is none."""
+    match = _DAY_FIRST_TIME.fullmatch(raw.strip()) if isinstance(raw, str) else None
+    if match is None:
+        return None
+    day, month, year, hour, minute = (int(part) for part in match.groups())
+    try:
+        return _in_range(datetime(year, month, day, hour, minute, tzinfo=INDIA))
+    except ValueError:
+        return None
+
+
+def given_time(raw: object) -> datetime | None:
+    """Return the Indian time of a moment, or of its ISO text: of formats that do not say theirs."""
+    if isinstance(raw, datetime):
+        return _in_range(raw.astimezone(INDIA)) if raw.tzinfo else None
+    return iso_time(raw)
 
 
 def compact_time(raw: object) -> datetime | None:
