@@ -94,7 +94,7 @@ async def listen(
                 shown=origin(address),
                 headers={"X-Kite-Version": "3"},
                 subscriptions=subscriptions(tokens),
-                refused_hint="the access token is of another day or the API key is wrong; log in to Kite again",
+                refused_hint="the access token has ended or the API key is wrong; log in to Kite",
             ),
             delivery,
             chains.take,

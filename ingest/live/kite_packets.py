@@ -81,8 +81,8 @@ def read_ticks(message: bytes) -> Iterator[Tick]:
     """Yield the ticks of a binary message, in its order.
 
     Raises:
-        PacketError: `truncated_packet` where the bytes end too soon, `unknown_packet` for a length that no mode
-            has, `surplus_bytes` for more bytes than were announced; the ticks before it are good.
+        PacketError: `truncated_packet` where the bytes end too soon, `unknown_packet` for a length that no
+            mode has, `surplus_bytes` for more bytes than were announced; the ticks before it are good.
     """
     if len(message) < _INT16.size:
         return

@@ -18,6 +18,7 @@ from ingest.events import Reject
 from ingest.live.backoff import Backoff
 from ingest.live.delivery import Delivery
 from ingest.live.handover import HandOver, Message
+from ingest.live.retry_after import retry_after_s
 from lake.errors import SettingsError
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,6 @@ _protocol_logger.setLevel(logging.WARNING)
 
 _REFUSED = frozenset({401, 403})
 _TOO_BIG = 1009
-_MOST_RETRY_AFTER_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ class WebSocketFeed:
         self,
         endpoint: Endpoint,
         delivery: Delivery,
-        parse: Callable[[Message], None],
+        parse: Callable[[Message], object],
         *,
         exchanges: tuple[str, ...],
         limits: Limits,
@@ -213,7 +213,8 @@ class WebSocketFeed:
     def _refused(self, status: int, retry_after: str | None) -> tuple[str, float]:
         if status in _REFUSED:
             raise SettingsError(
-                f"{self._endpoint.shown} refused the connection (HTTP {status}): {self._endpoint.refused_hint}"
+                f"{self._endpoint.shown} refused the connection (HTTP {status}):"
+                f" {self._endpoint.refused_hint}"
             )
         return f"the server answered HTTP {status}", retry_after_s(retry_after)
 
@@ -238,23 +239,3 @@ class WebSocketFeed:
     def _state(self, *, up: bool, why: str) -> None:
         for exchange in self._exchanges:
             self._delivery.connections.change(exchange, up=up, why=why, line=self._line)
-
-
-def retry_after_s(value: str | None) -> float:
-    """Seconds in a `Retry-After` header (RFC 9110, 10.2.3), at most an hour; 0 without a readable one."""
-    from datetime import UTC, datetime
-    from email.utils import parsedate_to_datetime
-
-    if value is None:
-        return 0.0
-    value = value.strip()
-    if value.isascii() and value.isdigit() and len(value) < 10:
-        seconds = float(value)
-    else:
-        try:
-            moment = parsedate_to_datetime(value)
-        except ValueError:
-            return 0.0
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        seconds = (moment - datetime.now(UTC)).total_seconds()
-    return min(max(seconds, 0.0), _MOST_RETRY_AFTER_S)
