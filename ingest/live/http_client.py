@@ -144,7 +144,7 @@ class HttpClient:
         raise NoAnswerError("redirected", f"{self.shown} redirects more than {self._limits.redirects} times")
 
     async def _read(self, response: httpx.Response, partial: bytearray) -> Answer:
-        async for chunk in response.aiter_bytes(65_536):
+        async for chunk in response.aiter_bytes():
             partial += chunk
             if len(partial) > self._limits.answer_bytes:
                 detail = f"an answer of more than {self._limits.answer_bytes:,} bytes"
