@@ -55,7 +55,9 @@ class Connections:
         lines = self._lines.setdefault(exchange, {})
         lines[line] = up
         whole = all(lines.values())
-        if self._told.get(exchange) is whole:
+        told = self._told.get(exchange)
+        if told is whole or (told is None and up and not whole):
+            # The second case: the first of several has come up, and nothing was told yet.
             return
         self._told[exchange] = whole
         state = ConnectionState(self._source, exchange, whole, self._clock_ns(), why)

@@ -50,6 +50,10 @@ class Play:
                 with suppress(TimeoutError):
                     self.hear_quietly()
 
+    def over(self, within_s: float) -> bool:
+        """Whether the test ends within so many seconds."""
+        return self._server.closing.wait(within_s)
+
     def hear_quietly(self) -> None:
         self.connection.recv(timeout=0.05)
 
