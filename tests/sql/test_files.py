@@ -35,7 +35,9 @@ HEALTH = load_folder(
 # Of an exchange and a date, with parameters: ingest.quality_report runs them, and tests/ingest tests them.
 QUALITY = load_folder(QUERIES / "quality", known=TABLES)
 # Of what the page shows, with parameters: monitors.dashboard runs them, tests/monitors/dashboard tests them.
-DASHBOARD = load_folder(QUERIES / "dashboard", known=TABLES | {view.name for view in VIEWS})
+DASHBOARD = load_folder(
+    QUERIES / "dashboard", known=TABLES | {view.name for view in VIEWS} | {"health_metrics"}
+)
 each_query = pytest.mark.parametrize("query", ALL, ids=lambda query: query.name)
 each_file = pytest.mark.parametrize(
     "query", [*ALL, *AUDIT, *FEATURES, *HEALTH, *QUALITY, *DASHBOARD], ids=lambda query: query.name
