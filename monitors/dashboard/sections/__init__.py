@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitors.dashboard.sections import now
+from monitors.dashboard.sections import chain, now
 from monitors.dashboard.sections.section import Section
 
-SECTIONS: tuple[Section, ...] = (now.SECTION,)
+SECTIONS: tuple[Section, ...] = (now.SECTION, chain.SECTION)
