@@ -238,11 +238,35 @@ QUARANTINE = Contract(
         Column("detail", pa.string(), "", "which field, which value, what was expected"),
         Column("payload", pa.string(), "JSON", "the input as it came"),
         Column("source", pa.string(), "", "source adapter, or live", required=True),
+        # Lakes from before the columns below have rows without them.
+        Column("reject_id", pa.string(), "", "names the row, for 'ingest quarantine show'"),
+        Column("origin", pa.string(), "JSON", "what beside the payload it takes to try again"),
+        Column("stored", pa.string(), "", "file in the folder quarantine that has it whole"),
         _BATCH_ID,
     ),
     sort_by=("received_time", "table", "reason"),
     statistics=("received_time",),
     dictionary=("table", "reason", "source", "batch_id"),
+)
+
+QUARANTINE_RETRIES = Contract(
+    table="quarantine_retries",
+    about="What became of a row of quarantine when it was tried again.",
+    grain=("reject_id", "retried_time"),
+    columns=(
+        Column("date", pa.date32(), "", "that of the row in quarantine", required=True),
+        Column("exchange", pa.string(), "", "that of the row in quarantine", required=True),
+        Column("retried_time", TIME, "UTC", "when it was tried again", required=True),
+        Column("reject_id", pa.string(), "", "the row in quarantine", required=True),
+        Column("outcome", pa.string(), "", "accepted, loaded (by a load, before) or failed", required=True),
+        Column("reason", pa.string(), "", "why it failed, a stable code"),
+        Column("detail", pa.string(), "", "which field, which value, what was expected"),
+        Column("row_count", pa.int64(), "rows", "rows that came in by it", required=True, minimum=0),
+        _BATCH_ID,
+    ),
+    sort_by=("retried_time", "reject_id"),
+    statistics=("retried_time",),
+    dictionary=("retried_time", "outcome", "reason", "batch_id"),
 )
 
 SIGNAL_CLASSES = ("BUY", "HOLD", "SELL")
@@ -382,6 +406,38 @@ HEALTH_METRICS = Contract(
     area="derived",
 )
 
+PAPER_TRADING_METRICS = Contract(
+    table="paper_trading_metrics",
+    about="How paper trading stood whenever its tracker said so.",
+    grain=("event_time", "exchange"),
+    columns=(
+        Column("date", pa.date32(), "", "date of the event, exchange-local", required=True),
+        Column("exchange", pa.string(), "", "NSE or BSE", required=True),
+        Column("event_time", TIME, "UTC", "when the tracker says it stood so", required=True),
+        Column("received_time", TIME, "UTC", "when a health check read it", required=True),
+        Column("total_pnl", pa.float64(), "rupees", "profit and loss, open positions included"),
+        Column("realized_pnl", pa.float64(), "rupees", "that of closed positions"),
+        Column("unrealized_pnl", pa.float64(), "rupees", "that of open positions"),
+        Column("open_positions", pa.int64(), "positions", "positions that are open", minimum=0),
+        Column("trades", pa.int64(), "trades", "trades so far", minimum=0),
+        Column("winning_trades", pa.int64(), "trades", "of them with a profit", minimum=0),
+        Column("losing_trades", pa.int64(), "trades", "of them with a loss", minimum=0),
+        Column(
+            "portfolio_constraint_violations",
+            pa.int64(),
+            "violations",
+            "broken limits of the portfolio so far",
+            minimum=0,
+        ),
+        Column("source", pa.string(), "", "who said so: phase2 for a tracker's summary", required=True),
+        _BATCH_ID,
+    ),
+    sort_by=("event_time",),
+    statistics=("event_time", "received_time"),
+    dictionary=("source", "batch_id"),
+    area="derived",
+)
+
 DRIFT_SCORES = Contract(
     table="drift_scores",
     about="What one method says of one feature in one window, against the training dataset.",
@@ -420,9 +476,12 @@ DRIFT_SCORES = Contract(
 )
 
 CAPTURED: dict[str, Contract] = {
-    c.table: c for c in (OPTION_CHAIN, ML_FEATURES, CANDLES, QUARANTINE, SIGNALS, FEED_QUALITY)
+    c.table: c
+    for c in (OPTION_CHAIN, ML_FEATURES, CANDLES, QUARANTINE, QUARANTINE_RETRIES, SIGNALS, FEED_QUALITY)
 }
 """What ingest commits from its spools."""
 
-CONTRACTS: dict[str, Contract] = CAPTURED | {c.table: c for c in (ATTRIBUTION, HEALTH_METRICS, DRIFT_SCORES)}
+CONTRACTS: dict[str, Contract] = CAPTURED | {
+    c.table: c for c in (ATTRIBUTION, HEALTH_METRICS, PAPER_TRADING_METRICS, DRIFT_SCORES)
+}
 """Every table there is a contract for."""

@@ -114,7 +114,9 @@ MEANINGS: dict[DqFlag, Meaning] = {
         "leg", "volume of the session before", "volume above 0 before the open, or without a session"
     ),
     DqFlag.OUT_OF_ORDER: Meaning("chain", "dated before the chain before it; live only", "any"),
-    DqFlag.UNCHECKED: Meaning("chain", "the detectors failed on it", "see the log"),
+    DqFlag.UNCHECKED: Meaning(
+        "chain", "not judged: a detector failed, or the leg was retried alone", "see the log"
+    ),
 }
 """Every bit, in order."""
 

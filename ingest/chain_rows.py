@@ -21,6 +21,7 @@ from catalog.exchanges import canonical_symbol
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate, Reject
 from ingest.live_values import epoch_us, expiry_date, is_missing, number, shown
+from ingest.origins import origin_of
 
 BLOCK_ROWS = 4_096
 """Rows turned into arrays together."""
@@ -254,6 +255,7 @@ class ChainRows:
                 found[0][0],
                 "; ".join(detail for _, detail in found),
                 leg_payload(self._legs[row], segment.option_type),
+                origin=origin_of(segment.update, segment.moment, self._legs[row], segment.option_type),
             )
             self._rejects.append(RejectedLeg(segment.update, segment.moment, reject))
 

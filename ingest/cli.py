@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ingest import quarantine_cli
 from ingest.quality_cli import EPILOG as QUALITY_EPILOG
 from ingest.quality_cli import quality
 from lake.cli import command_line, settings_of
@@ -20,6 +21,9 @@ SIMULATOR = "simulator"
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
 )
+
+
+app.add_typer(quarantine_cli.app, name="quarantine")
 
 
 @app.callback()
@@ -93,8 +97,7 @@ def load(
             total = sum(summary.quarantined.values())
             reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in sorted(summary.quarantined.items()))
             typer.echo(f"{total:,} rows in quarantine: {reasons}")
-            query = "SELECT reason, detail, payload FROM quarantine LIMIT 20"
-            typer.echo(f'  see: {command_line(settings)} sql "{query}"')
+            typer.echo(f"  see: {command_line(settings)} ingest quarantine list")
     if not summary.mirrored:
         typer.echo("the catalog is behind: run 'strikelake catalog sync'", err=True)
     if summary.sources.keys() == {ANY_FORMAT}:

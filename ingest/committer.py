@@ -255,6 +255,10 @@ def _with_batch_id(waiting: SpooledRows, contract: Contract, batch_id: str, colu
         column = spelling.setdefault(name.casefold(), name)
         values = rows.column(name)
         features[column] = pc.coalesce(features[column], values) if column in features else values
+    for since in contract.columns:
+        # Entries of an earlier version lack the columns that came since.
+        if since.name not in rows.column_names and not since.required:
+            rows = rows.append_column(since.name, pa.nulls(rows.num_rows, since.type))
     result = rows.select(known)
     for name in sorted(features):
         result = result.append_column(name, features[name])

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from catalog.exchanges import canonical_exchange
+from catalog.quarantine_store import Kept
 from catalog.reference import ReferenceData
 from ingest.chain_rows import ChainRows, context_numbers, leg_payload
 from ingest.events import (
@@ -29,7 +30,8 @@ from ingest.events import (
 from ingest.feature_rows import FeatureRows
 from ingest.feed_quality import FeedQuality
 from ingest.live_values import event_moment, moment_of, shown
-from ingest.quarantine import quarantine_entries
+from ingest.origins import origin_of
+from ingest.quarantine import quarantined
 from ingest.signal_rows import SignalRows, signal_values
 from lake.errors import MalformedInputError
 from lake.spool import Entry, Key
@@ -52,12 +54,14 @@ class Converted:
         offered: Rows that were offered, by (table, exchange); all of them are in `entries`.
         rejects: Rejects by reason.
         identities: Identities of the updates, where they have one.
+        files: Rejects too long for a row; to be on the disk before the entries are in the spool.
     """
 
     entries: list[Entry] = field(default_factory=list)
     offered: dict[Key, int] = field(default_factory=dict)
     rejects: dict[str, int] = field(default_factory=dict)
     identities: list[bytes] = field(default_factory=list)
+    files: list[Kept] = field(default_factory=list)
 
     def add_counts(self, counts: Entry | None) -> None:
         """Take in rows of ours that nobody offered: they are counted as offered, too."""
@@ -70,6 +74,7 @@ class Converted:
         """Take in what further updates became."""
         self.entries += other.entries
         self.identities += other.identities
+        self.files += other.files
         for key, rows in other.offered.items():
             self.offered[key] = self.offered.get(key, 0) + rows
         for reason, count in other.rejects.items():
@@ -246,7 +251,12 @@ def _prepare(update: ChainUpdate, exchange: str, reference: ReferenceData) -> _P
             problem = ("bad_event_time", str(error))
     if problem:
         for option_type, found in legs:
-            rejects += [Reject(*problem, leg_payload(leg, option_type)) for leg in found]
+            rejects += [
+                Reject(
+                    *problem, leg_payload(leg, option_type), origin=origin_of(update, None, leg, option_type)
+                )
+                for leg in found
+            ]
         if brings_features:
             rejects.append(Reject(*problem, update.features, FEATURE_TABLE))
         if update.signal is not None:
@@ -256,7 +266,15 @@ def _prepare(update: ChainUpdate, exchange: str, reference: ReferenceData) -> _P
     if problems:
         detail = "; ".join(problems)
         for option_type, found in legs:
-            rejects += [Reject("bad_number", detail, leg_payload(leg, option_type)) for leg in found]
+            rejects += [
+                Reject(
+                    "bad_number",
+                    detail,
+                    leg_payload(leg, option_type),
+                    origin=origin_of(update, moment, leg, option_type),
+                )
+                for leg in found
+            ]
         legs = []
     signal = None
     if update.signal is not None:
@@ -276,13 +294,17 @@ def _file(rejected: list[_Rejected], reference: ReferenceData, done: Converted) 
     for update, moment, rejects in grouped.values():
         exchange = exchange_key(update.exchange)
         source: Any = update.source
-        done.entries += quarantine_entries(
-            rejects,
+        origin = origin_of(update, moment)
+        filed = quarantined(
+            [reject if reject.origin is not None else replace(reject, origin=origin) for reject in rejects],
             exchange=exchange,
             day=reference.calendar.session_date(exchange, moment or moment_of(update.received_ns)),
             received_ns=update.received_ns,
             source=source if isinstance(source, str) else shown(source),
+            identity=update.identity,
         )
+        done.entries += filed.entries
+        done.files += filed.files
         for reject in rejects:
             done.rejects[reject.reason] = done.rejects.get(reject.reason, 0) + 1
 

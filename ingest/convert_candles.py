@@ -9,7 +9,7 @@ from ingest.candle_rows import CandleRows
 from ingest.convert import Converted
 from ingest.events import CANDLE_TABLE, CandleUpdate, Reject, candles_offered
 from ingest.live_values import moment_of
-from ingest.quarantine import quarantine_entries
+from ingest.quarantine import quarantined
 from lake.spool import Entry
 
 
@@ -39,12 +39,15 @@ def convert_candles(updates: Iterable[CandleUpdate], reference: ReferenceData) -
 
 def _file(update: CandleUpdate, rejects: list[Reject], reference: ReferenceData, done: Converted) -> None:
     received = reference.calendar.session_date(update.exchange, moment_of(update.received_ns))
-    done.entries += quarantine_entries(
+    filed = quarantined(
         rejects,
         exchange=update.exchange,
         day=update.day or received,
         received_ns=update.received_ns,
         source=update.source,
+        identity=update.identity,
     )
+    done.entries += filed.entries
+    done.files += filed.files
     for reject in rejects:
         done.rejects[reject.reason] = done.rejects.get(reject.reason, 0) + 1

@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any
 
 from catalog.exchanges import canonical_exchange
+from ingest.origins import Origin, RawLegs
 
 CHAIN_TABLE = "option_chain"
 FEATURE_TABLE = "ml_features"
@@ -24,12 +25,14 @@ class Reject:
         detail: For a person: which field, which value, what was expected.
         payload: The input as it came, JSON-serialisable where possible.
         table: The table the input was meant for.
+        origin: What else it takes to try again; None where the update it is in has it all.
     """
 
     reason: str
     detail: str
     payload: Any
     table: str = CHAIN_TABLE
+    origin: Origin | None = None
 
 
 @dataclass(slots=True)
@@ -72,6 +75,7 @@ class ChainUpdate:
     rejects: tuple[Reject, ...] = ()
     identity: bytes | None = None
     signal: Any = None
+    raw_legs: RawLegs | None = None
 
 
 @dataclass(slots=True)

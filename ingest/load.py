@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from catalog.quarantine_store import Kept
 from catalog.reference import ReferenceData
-from ingest.committer import Committer
+from ingest.backfill_stream import APP_ID, BackfillStream
 from ingest.convert import convert
 from ingest.convert_candles import convert_candles
 from ingest.events import (
@@ -23,21 +24,20 @@ from ingest.events import (
     rows_offered,
 )
 from ingest.feed_quality import FeedQuality
-from ingest.quarantine import quarantine_entries
+from ingest.quarantine import quarantined
 from ingest.sources.base import FileReject, SourceAdapter
 from ingest.sources.recognise import AnyFormat
-from lake.errors import StrikelakeError
-from lake.process_lock import ProcessLock
 from lake.settings import Settings
-from lake.spool import Entry, Key, Spool
+from lake.spool import Entry, Key
 
 logger = logging.getLogger(__name__)
 
-APP_ID = "backfill"
-"""Stream of all backfills of a lake; its spool remembers what was loaded."""
+__all__ = ["APP_ID", "LoadSummary", "load"]
 
 _SPOOL_ROWS = 20_000
 _COMMIT_ROWS = 400_000
+# Of files kept whole.
+_HELD_BYTES = 1 << 25
 
 
 @dataclass(slots=True)
@@ -74,25 +74,16 @@ class _Loader:
         self._summary = summary
         self._reference = ReferenceData.load(settings.root)
         self._quality = FeedQuality(self._reference.calendar, live=False)
-        self._lock = ProcessLock(settings.lake.spools / f"{APP_ID}.tap.lock", role="loader of this lake")
-        try:
-            self._committer = Committer(settings, app_id=APP_ID)
-        except BaseException:
-            self._lock.release()
-            raise
-        try:
-            self._spool = Spool(settings.lake.spools / f"{APP_ID}.db")
-        except BaseException:
-            self._committer.close()
-            self._lock.release()
-            raise
+        self._stream = BackfillStream(settings)
         self._chains: list[ChainUpdate] = []
         self._candles: list[CandleUpdate] = []
         self._entries: list[Entry] = []
+        self._files: list[Kept] = []
         self._offered: dict[Key, int] = {}
         self._identities: dict[bytes, None] = {}
         self._rows = 0
         self._uncommitted = 0
+        self._held_bytes = 0
 
     @property
     def reference(self) -> ReferenceData:
@@ -100,7 +91,7 @@ class _Loader:
 
     def take(self, item: ChainUpdate | CandleUpdate | FileReject) -> None:
         if item.identity is not None:
-            if item.identity in self._identities or self._spool.known([item.identity]):
+            if item.identity in self._identities or self._stream.known(item.identity):
                 self._summary.known += 1
                 return
             self._identities[item.identity] = None
@@ -124,44 +115,53 @@ class _Loader:
         offered = dict(self._offered)
         for key, rows in converted.offered.items():
             offered[key] = offered.get(key, 0) + rows
-        self._spool.put([*converted.entries, *self._entries], offered=offered, identities=self._identities)
+        self._stream.put(
+            [*converted.entries, *self._entries],
+            offered=offered,
+            identities=self._identities,
+            files=[*converted.files, *self._files],
+        )
         for reason, count in converted.rejects.items():
             self._count_rejects(reason, count)
         candles = sum(e.rows for e in converted.entries if e.table == CANDLE_TABLE)
         self._summary.candles += candles
         self._summary.rows += candles + sum(e.rows for e in converted.entries if e.table == CHAIN_TABLE)
         self._uncommitted += self._rows
-        self._chains, self._candles, self._entries = [], [], []
-        self._offered, self._identities, self._rows = {}, {}, 0
+        self._chains, self._candles, self._entries, self._files = [], [], [], []
+        self._offered, self._identities, self._rows, self._held_bytes = {}, {}, 0, 0
         if self._uncommitted >= _COMMIT_ROWS:
             self.commit()
 
     def commit(self) -> None:
-        try:
-            result = self._committer.flush()
-        except OSError as error:
-            raise StrikelakeError(
-                f"a commit failed: {error}; what was spooled is kept, load again once that is repaired"
-            ) from error
+        result = self._stream.commit()
         self._summary.mirrored = self._summary.mirrored and result.mirrored
         self._uncommitted = 0
 
     def close(self) -> None:
-        self._spool.close()
-        self._committer.close()
-        self._lock.release()
+        self._stream.close()
 
     def _take_file_reject(self, item: FileReject) -> None:
         now_ns = time.time_ns()
         exchange = exchange_key(item.exchange)
         day = self._reference.calendar.session_date(exchange, _utc(now_ns))
-        self._entries += quarantine_entries(
-            [item.reject], exchange=exchange, day=day, received_ns=now_ns, source=item.source
+        filed = quarantined(
+            [item.reject],
+            exchange=exchange,
+            day=day,
+            received_ns=now_ns,
+            source=item.source,
+            identity=item.identity,
+            content=item.content,
         )
+        self._entries += filed.entries
+        self._files += filed.files
+        self._held_bytes += sum(len(file.data) for file in filed.files)
         key = (item.reject.table, exchange)
         self._offered[key] = self._offered.get(key, 0) + 1
         self._count_rejects(item.reject.reason, 1)
         self._rows += 1
+        if self._held_bytes >= _HELD_BYTES:
+            self.spool()
 
     def _count_rejects(self, reason: str, count: int) -> None:
         self._summary.quarantined[reason] = self._summary.quarantined.get(reason, 0) + count

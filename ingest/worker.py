@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from catalog.quarantine_store import QuarantineStore
 from catalog.reference import ReferenceData
 from ingest.after_close import AfterClose
 from ingest.committer import Committer
@@ -70,6 +71,7 @@ class TapWorkers:
             self._quality = FeedQuality(self._reference.calendar, live=True, freshness=tap.freshness)
             self._after_close = AfterClose(self._settings.lake, self._reference.calendar)
             self._spool = Spool(tap.spool_path)
+            self._quarantine = QuarantineStore(self._settings.lake)
         except BaseException:
             self._lock.release()
             raise
@@ -186,6 +188,8 @@ class TapWorkers:
             self._spool.put([], offered=_with_drops(converted.offered, drops), dropped={**drops, **given_up})
             self._tap.count_lost(updates, {}, SPOOL_FULL)
         else:
+            for file in converted.files:
+                self._quarantine.keep(file)
             self._spool.put(converted.entries, offered=_with_drops(converted.offered, drops), dropped=drops)
             self._tap.count_spooled(updates)
         self._unsaved = None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catalog.calendar import SessionCalendar
+from catalog.contracts import HEALTH_METRICS, PAPER_TRADING_METRICS
 from lake.errors import StrikelakeError
 from lake.session import Session
 from lake.settings import Settings
@@ -20,6 +21,7 @@ from monitors.evaluate import Judgement, Outcome, counts, evaluate
 from monitors.evidence import Recorded
 from monitors.history import History
 from monitors.lake_probes import lake_probes
+from monitors.paper_trading import Kept, keep_summaries
 from monitors.phase2 import phase2_probe
 from monitors.probes import Measured, Probe, Surroundings, measure
 from monitors.recording import record
@@ -94,27 +96,34 @@ def run_check(
         rule_set: The rules.
         now: The moment to look at, by default that of the machine's clock.
         exchanges: Only these of the exchanges that are watched; all by default.
-        keep: Whether the measurements are kept in `health_metrics`.
+        keep: Whether the measurements are kept in `health_metrics`, and trackers' summaries in
+            `paper_trading_metrics`.
         disk_usage: Total and free bytes of a folder's disk, the system's by default.
         probes: Only these; all by default.
     """
     started = time.perf_counter()
     moment = (now or datetime.now(UTC)).astimezone(UTC)
     watched = tuple(one for one in rule_set.exchanges if not exchanges or one in exchanges)
+    # A folder without a lake, one that was not mounted perhaps, must not be made one.
+    keep = keep and settings.lake.exists()
     # Opening the catalog is half a second of imports: it runs beside the queries, which do not hold the GIL.
     with ThreadPoolExecutor(1) as executor:
         opening = executor.submit(_open_catalog, settings)
+        # Before the tables are bound: the newest summary is what is to be judged.
+        kept = keep_summaries(settings, calendar, watched, moment) if keep else Kept()
         opened_at = datetime.now(UTC)
         bound = _bind(settings)
         further = {} if disk_usage is None else {"disk_usage": disk_usage}
         try:
+            if kept.commits:
+                # Its own commit must not look to the check like one that the catalog lacks.
+                kept.problems += _mirror(settings, opening, PAPER_TRADING_METRICS.table)
             around = Surroundings(
                 settings, calendar, moment, bound, opened_at, opening.result, watched, **further
             )
             measured = measure(around, all_probes() if probes is None else probes)
-            check = Check(moment, measured)
-            # A folder without a lake, one that was not mounted perhaps, must not be made one.
-            if keep and settings.lake.exists():
+            check = Check(moment, measured, problems=kept.problems)
+            if keep:
                 _keep(settings, check, opening)
             history = History(around, rule_set.enabled)
             check.judgements = evaluate(rule_set.enabled, measured, history, settings, check.recorded)
@@ -149,19 +158,24 @@ def _open_catalog(settings: Settings) -> Engine:
 
 def _keep(settings: Settings, check: Check, opening: Future[Engine]) -> None:
     """Keep the measurements; what goes wrong is told, and judging goes on without."""
-    from catalog.batches import sync
-    from catalog.contracts import HEALTH_METRICS
-
     try:
         check.recorded = record(settings.lake, check.measured)
     except (StrikelakeError, OSError) as error:
         check.recorded = Recorded(problem=str(error))
         check.problems.append(f"the measurements could not be kept: {error}")
         return
+    check.problems += _mirror(settings, opening, HEALTH_METRICS.table)
+
+
+def _mirror(settings: Settings, opening: Future[Engine], table: str) -> list[str]:
+    """Let the catalog know of a table's new commits; gives back what went wrong."""
+    from catalog.batches import sync
+
     try:
-        sync(settings.lake, opening.result(), tables=[HEALTH_METRICS.table])
+        sync(settings.lake, opening.result(), tables=[table])
     except StrikelakeError as error:
-        check.problems.append(f"health_metrics could not be mirrored: {error}")
+        return [f"{table} could not be mirrored: {error}"]
+    return []
 
 
 def told(check: Check) -> dict[str, Any]:

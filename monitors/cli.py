@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -134,9 +135,20 @@ def drift(
 
 
 @app.command(epilog="Example: strikelake monitors rules")
-def rules(ctx: typer.Context, output: _ROWS = Format.TABLE) -> None:
+def rules(
+    ctx: typer.Context,
+    output: _ROWS = Format.TABLE,
+    prometheus: Annotated[
+        bool, typer.Option("--prometheus", help="Print a rule file of Prometheus instead.")
+    ] = False,
+) -> None:
     """List the rules as they are in force, with the user's changes."""
     _, rule_set = configured(ctx)
+    if prometheus:
+        from monitors.prometheus_rules import alert_rules
+
+        typer.echo(alert_rules(rule_set), nl=False)
+        return
     rows = [
         {
             "rule": one.name, "severity": one.severity.name, "metric": one.metric,
@@ -151,11 +163,28 @@ def rules(ctx: typer.Context, output: _ROWS = Format.TABLE) -> None:
     show_rows(rows, output, columns=short if output is Format.TABLE else None)
 
 
-@app.command(epilog="Example: strikelake monitors metrics")
-def metrics(output: _ROWS = Format.TABLE) -> None:
+@app.command(epilog="Example: strikelake monitors metrics --prometheus --file strikelake.prom")
+def metrics(
+    ctx: typer.Context,
+    output: _ROWS = Format.TABLE,
+    prometheus: Annotated[
+        bool, typer.Option("--prometheus", help="Print what they are now, as Prometheus reads it.")
+    ] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.prom", help="Write that to a file, for the textfile collector of node_exporter."
+        ),
+    ] = None,
+) -> None:
     """List the metrics: what is measured, in which unit."""
     from monitors.metrics import METRICS
 
+    if file is not None and (not prometheus or file.suffix != ".prom"):
+        raise SettingsError("--file goes with --prometheus, and node_exporter reads files named *.prom only")
+    if prometheus:
+        _expose(ctx, file)
+        return
     rows = [
         {"metric": one.name, "about": one.about, "unit": one.unit, "labels": " ".join(one.labels)}
         for one in METRICS.values()
@@ -193,6 +222,26 @@ def schedule(
 
     settings = settings_of(ctx)
     typer.echo(text(job_of(settings, _duration(every)), scheduler, watch=watch), nl=False)
+
+
+def _expose(ctx: typer.Context, file: Path | None) -> None:
+    """Tell the metrics as Prometheus reads them; a file is replaced whole."""
+    from catalog.reference import ReferenceData
+
+    settings, rule_set = configured(ctx)
+    try:
+        from monitors.prometheus_state import exposition
+    except ImportError as error:
+        raise SettingsError("this needs prometheus-client: pip install 'strikelake[monitors]'") from error
+    from lake.durability import replace_durably
+
+    text = exposition(settings, ReferenceData.load(settings.root).calendar, rule_set)
+    if file is None:
+        typer.echo(text.decode(), nl=False)
+        return
+    replace_durably(file, text)
+    # Made in a folder of node_exporter, which runs as somebody else.
+    file.chmod(0o644)
 
 
 def _known(exchanges: list[str] | None, rule_set: RuleSet) -> tuple[str, ...]:

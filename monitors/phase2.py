@@ -29,11 +29,20 @@ _TIMES = ("last_updated", "timestamp", "generated_at", "updated_at")
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """A figure of the summary: its name there, and which values are possible."""
+    """A figure of the summary.
+
+    Attributes:
+        name: Its name there.
+        lowest: Least possible value.
+        highest: Greatest possible value.
+        counts: True for a whole number of things. A list stands for the number of its members, and an object
+            of that name is a section.
+    """
 
     name: str
     lowest: float = -math.inf
     highest: float = math.inf
+    counts: bool = False
 
 
 _FIELDS = (
@@ -44,8 +53,18 @@ _FIELDS = (
     _Field("total_signals", 0),
     _Field("avg_confidence", 0, 1),
     _Field("total_pnl"),
-    _Field("portfolio_constraint_violations", 0),
+    _Field("portfolio_constraint_violations", 0, counts=True),
 )
+_PAPER_TRADING = (
+    _Field("realized_pnl"),
+    _Field("unrealized_pnl"),
+    _Field("open_positions", 0, counts=True),
+    _Field("trades", 0, counts=True),
+    _Field("winning_trades", 0, counts=True),
+    _Field("losing_trades", 0, counts=True),
+)
+"""Kept in the table `paper_trading_metrics`, but no health metrics."""
+
 _SIGNALS = (_Field("buy_signals", 0), _Field("sell_signals", 0), _Field("hold_signals", 0))
 _FIGURES = tuple(one.name for one in _FIELDS)
 _MIX = ("buy_pct", "sell_pct", "hold_pct", "dominant_signal_pct")
@@ -121,15 +140,15 @@ def read_summary(path: Path, *, timezone: str) -> Summary:
 def _checked(path: Path, document: dict[str, Any], modified: datetime, timezone: str) -> Summary:
     figures: dict[str, float] = {}
     bad: dict[str, str] = {}
-    for one in (*_FIELDS, *_SIGNALS):
-        found = list(dict.fromkeys(_values(document, one.name)))
+    for one in (*_FIELDS, *_SIGNALS, *_PAPER_TRADING):
+        found = list(dict.fromkeys(_values(document, one)))
         if not found:
             continue
         text = ", ".join(found)
         value = _number(found[0])
         if len(found) > 1:
             bad[one.name] = f"stands there with several values: {text}"
-        elif value is None or not one.lowest <= value <= one.highest:
+        elif value is None or not one.lowest <= value <= one.highest or (one.counts and value % 1):
             bad[one.name] = f"{text} is no possible value"
         else:
             figures[one.name] = value
@@ -148,13 +167,15 @@ def _checked(path: Path, document: dict[str, Any], modified: datetime, timezone:
     return Summary(path, "read", told, updated, figures, bad)
 
 
-def _values(document: Mapping[str, Any], name: str) -> Iterator[str]:
+def _values(document: Mapping[str, Any], wanted: _Field) -> Iterator[str]:
     """What stands under a name, at the top and in sections, as JSON."""
-    if name in document:
-        yield json.dumps(document[name])
-    for section in document.values():
-        if isinstance(section, Mapping) and name in section:
-            yield json.dumps(section[name])
+    for section in (document, *document.values()):
+        if not isinstance(section, Mapping) or wanted.name not in section:
+            continue
+        stands = section[wanted.name]
+        if wanted.counts and isinstance(stands, Mapping):
+            continue
+        yield json.dumps(len(stands) if wanted.counts and isinstance(stands, list) else stands)
 
 
 def _number(text: str) -> float | None:

@@ -1,4 +1,7 @@
-"""Keep what a check measured, as rows of `health_metrics`: the history that later checks compare with."""
+"""Keep what a check measured, as rows of `health_metrics`: the history that later checks compare with.
+
+Trackers' summaries are kept beside it, by `monitors.paper_trading`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from catalog.contracts import HEALTH_METRICS
+from catalog.contracts import HEALTH_METRICS, PAPER_TRADING_METRICS
 from lake.append import append
 from lake.commit_log import Commit
 from lake.compaction import Finished
@@ -24,6 +27,11 @@ from monitors.probes import Measured
 
 STREAM = "monitors/health_metrics"
 APP_ID = "monitors"
+
+_OWN = (HEALTH_METRICS, PAPER_TRADING_METRICS)
+OWN_TABLES = tuple(contract.table for contract in _OWN)
+"""What health checks write, and look after."""
+
 _TRIES = 5
 _UNDER_WAY_S = 600.0  # a check takes seconds
 
@@ -63,18 +71,19 @@ def look_after(lake: Lake, finished: Finished, *, now: datetime | None = None) -
     The measurements of a check that was killed before its commit are given up: nobody was told of them.
 
     Raises:
-        StreamInUseError: Another process is maintaining the table, and does the same.
-        DamagedTableError: The table cannot be read.
+        StreamInUseError: Another process is maintaining the tables, and does the same.
+        DamagedTableError: A table cannot be read.
         SpoolUnavailableError: A spool cannot be read, so that nothing can be judged.
     """
-    spec = HEALTH_METRICS.spec
-    path = lake.tables().get(spec.name)
-    if path is None:
+    tables = lake.tables()
+    specs = {contract.table: contract.spec for contract in _OWN if contract.table in tables}
+    if not specs:
         return
-    maintain(lake, {spec.name: spec}, finished, now=now)
-    for orphan in find_orphans(lake, path, older_than_s=time.time() - _UNDER_WAY_S):
-        if orphan.verdict is Verdict.UNKNOWN and orphan.note.get("app_id") == APP_ID:
-            delete_data_file(path / orphan.path)
+    maintain(lake, specs, finished, now=now)
+    for name in specs:
+        for orphan in find_orphans(lake, tables[name], older_than_s=time.time() - _UNDER_WAY_S):
+            if orphan.verdict is Verdict.UNKNOWN and orphan.note.get("app_id") == APP_ID:
+                delete_data_file(tables[name] / orphan.path)
 
 
 def _rows(samples: Sequence[Sample], measured: Measured, batch_id: str) -> pa.Table:

@@ -14,7 +14,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Self
 
 from catalog.calendar import SessionCalendar
-from catalog.contracts import HEALTH_METRICS
 from catalog.reference import ReferenceData
 from catalog.upkeep import AFTER_CLOSE, finished_sessions
 from lake.errors import (
@@ -34,7 +33,7 @@ from monitors.daily import day_summary, summary_exists
 from monitors.evaluate import counts
 from monitors.heartbeat import Heartbeat, beat, ping
 from monitors.probes import Probe
-from monitors.recording import look_after
+from monitors.recording import OWN_TABLES, look_after
 from monitors.rules import RuleSet
 from monitors.stream_probes import stream_probes
 
@@ -341,11 +340,11 @@ class Service:
                 yield f"{exchange} {day}: drift report in {html}"
 
     def _tidy_up(self, now: datetime) -> None:
-        """Look after the table of measurements, and mirror what that did."""
+        """Look after the tables that checks write, and mirror what that did."""
         from catalog.batches import sync
         from catalog.database import opened_database
 
         with suppress(StreamInUseError):  # the writer does it as well
             look_after(self.settings.lake, finished_sessions(self.calendar, now), now=now)
         with opened_database(self.settings.catalog) as engine:
-            sync(self.settings.lake, engine, tables=[HEALTH_METRICS.table])
+            sync(self.settings.lake, engine, tables=OWN_TABLES)

@@ -9,13 +9,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from ingest.sources.base import SourceAdapter
+from ingest.sources.base import FormatAdapter, SourceAdapter
 from ingest.sources.bhavcopy_legacy import BhavcopyLegacy
 from ingest.sources.bhavcopy_udiff import BhavcopyUdiff
 from ingest.sources.bse_json import BseJson
 from ingest.sources.candle_csv import CandleCsv
 from ingest.sources.candle_json import CandleJson
 from ingest.sources.kite_poll import KitePoll
+from ingest.sources.kite_ticks import KiteTicks
 from ingest.sources.nse_json import NseJson
 from ingest.sources.nse_live_csv import NseLiveCsv
 from ingest.sources.nse_table_csv import NseTableCsv
@@ -23,9 +24,10 @@ from ingest.sources.nse_v3_table import NseV3Table
 from ingest.sources.nse_website_csv import NseWebsiteCsv
 from ingest.sources.recognise import ANY_FORMAT, AnyFormat
 from ingest.sources.upstox_log import UpstoxLog
+from ingest.sources.wire_format import WireFormat
 from lake.errors import MalformedInputError, SettingsError
 
-__all__ = ["ADAPTERS", "ANY_FORMAT", "AnyFormat", "adapter", "adapters", "recording_files"]
+__all__ = ["ADAPTERS", "ANY_FORMAT", "WIRES", "AnyFormat", "adapter", "adapters", "recording_files"]
 
 
 def adapters(*, captured_at: datetime | None = None) -> Mapping[str, SourceAdapter]:
@@ -34,7 +36,12 @@ def adapters(*, captured_at: datetime | None = None) -> Mapping[str, SourceAdapt
     Args:
         captured_at: When the files were recorded, aware, for formats that do not say it.
     """
-    every: tuple[SourceAdapter, ...] = (
+    every: tuple[SourceAdapter, ...] = (*_chain_adapters(captured_at), *_CANDLE_ADAPTERS)
+    return MappingProxyType({each.name: each for each in every})
+
+
+def _chain_adapters(captured_at: datetime | None) -> tuple[FormatAdapter, ...]:
+    return (
         NseJson(),
         BseJson(),
         KitePoll(),
@@ -43,15 +50,23 @@ def adapters(*, captured_at: datetime | None = None) -> Mapping[str, SourceAdapt
         NseTableCsv(),
         NseWebsiteCsv(captured_at),
         UpstoxLog(),
-        BhavcopyLegacy(),
-        BhavcopyUdiff(),
-        CandleCsv(),
-        CandleJson(),
+        KiteTicks(),
     )
-    return MappingProxyType({each.name: each for each in every})
 
+
+_CANDLE_ADAPTERS: Final[tuple[SourceAdapter, ...]] = (
+    BhavcopyLegacy(),
+    BhavcopyUdiff(),
+    CandleCsv(),
+    CandleJson(),
+)
 
 ADAPTERS: Final = adapters()
+
+WIRES: Final[Mapping[str, WireFormat]] = MappingProxyType(
+    {each.wire.source: each.wire for each in _chain_adapters(None)}
+)
+"""The wire formats of chains, by name: how a rejected leg of theirs is tried again."""
 
 
 def adapter(name: str, known: Mapping[str, SourceAdapter] = ADAPTERS) -> SourceAdapter:

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from catalog.quarantine_store import Kept
 from catalog.reference import ReferenceData
 from ingest.events import CandleUpdate, ChainUpdate, Reject
 
 if TYPE_CHECKING:
     from ingest.sources.recognise import Sample
+    from ingest.sources.wire_format import WireFormat
 
 
 @dataclass(slots=True, frozen=True)
@@ -29,12 +31,14 @@ class FileReject:
         reject: Reason, detail and payload.
         identity: What makes it the same reject when the file is loaded again.
         source: Name of the adapter that read it.
+        content: The file as it was found, if it is small enough to be kept whole.
     """
 
     exchange: str
     reject: Reject
     identity: bytes
     source: str
+    content: Kept | None = None
 
 
 class SourceAdapter(Protocol):
@@ -60,6 +64,13 @@ class SourceAdapter(Protocol):
             OSError: The file cannot be opened or read; nothing is said about its content.
         """
         ...
+
+
+class FormatAdapter(SourceAdapter, Protocol):
+    """A source adapter of one declared wire format."""
+
+    wire: WireFormat
+    """What its legs look like; a leg that was rejected is tried again by this alone."""
 
 
 def identity_of(*parts: str | bytes) -> bytes:

@@ -61,7 +61,7 @@ def instrument_of(path: Path, reference: ReferenceData) -> Instrument:
                 found.exchange,
                 found.symbol,
                 "option" if found.option_type else "future",
-                expiry_of(found, reference.calendar),
+                expiry_of(found, reference),
                 found.strike,
                 found.option_type,
             )

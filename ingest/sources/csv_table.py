@@ -90,24 +90,13 @@ class CsvTable:
         Raises:
             NotARecordingError: `header_only` at the end, `undecodable` where a gzip stream breaks off.
         """
-        header, width = self.header, len(self.header)
+        header = self.header
         any_row = False
         for line in self._lines:
-            fields = line.split(",") if '"' not in line else _split(line)
-            if fields is not None and len(fields) == width:
-                # Tools that append to a file write the header again at each start.
-                if line == self.header_text:
-                    continue
-                fault = None
-                if REPLACEMENT in line:
-                    fault = ("undecodable", "the row has bytes that are no UTF-8")
-                yield Row(line, dict(zip(header, fields, strict=True)), fault)
-            elif not line.strip():
+            # Tools that append to a file write the header again at each start.
+            if line == self.header_text or not line.strip():
                 continue
-            elif fields is None:
-                yield Row(line, {}, ("ragged_row", "its quotes do not pair"))
-            else:
-                yield Row(line, {}, ("ragged_row", f"{len(fields)} fields under {width} columns"))
+            yield read_row(line, header)
             any_row = True
         if not any_row:
             self._source.check()
@@ -116,6 +105,17 @@ class CsvTable:
 
 def _names(header_text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in _split(header_text) or ())
+
+
+def read_row(line: str, header: Sequence[str]) -> Row:
+    """Split one line under its header."""
+    fields = line.split(",") if '"' not in line else _split(line)
+    if fields is None:
+        return Row(line, {}, ("ragged_row", "its quotes do not pair"))
+    if len(fields) != len(header):
+        return Row(line, {}, ("ragged_row", f"{len(fields)} fields under {len(header)} columns"))
+    fault = ("undecodable", "the row has bytes that are no UTF-8") if REPLACEMENT in line else None
+    return Row(line, dict(zip(header, fields, strict=True)), fault)
 
 
 def _split(line: str) -> list[str] | None:

@@ -78,6 +78,7 @@ class NseTableCsv:
     name = WIRE.source
     about = "CSV scraped from NSE's page until 2020, time in the file name"
     suffixes = WIRE.suffixes
+    wire = WIRE
 
     def recognises(self, sample: Sample) -> bool:
         """By the columns without which no row can be read."""

@@ -74,6 +74,7 @@ class NseWebsiteCsv:
     name = WIRE.source
     about = "CSV downloaded from NSE's page; needs --captured-at"
     suffixes = WIRE.suffixes
+    wire = WIRE
 
     captured_at: datetime | None = None
 

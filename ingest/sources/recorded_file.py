@@ -11,9 +11,11 @@ import zlib
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
+from catalog.quarantine_store import recorded_file
 from ingest.events import CHAIN_TABLE, ChainUpdate, Reject
+from ingest.origins import FileOrigin
 from ingest.sources.base import FileReject, identity_of
 from ingest.sources.wire_format import WireFormat
 from ingest.sources.zip_file import ZIP_MAGIC, OnlyMember
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
+KEPT_WHOLE_BYTES = 1 << 20
+"""A file that could not be read is kept whole in quarantine if it packs to this; else by path and digest."""
+
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -32,6 +37,9 @@ _HEAD_CHARACTERS = 500
 # At most four bytes of UTF-8 a character.
 _HEAD_BYTES = _HEAD_CHARACTERS * 4
 _DEFAULT_EXCHANGE = "NSE"
+_KEPT_UNPACKED_BYTES = 1 << 26
+# zlib writes a gzip header, without a time, from here on.
+_GZIP_BITS = 31
 BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile)
 """What reading the content of a packed file raises where it is damaged."""
 
@@ -180,22 +188,47 @@ def unread_file_reject(
     exchange: str = _DEFAULT_EXCHANGE,
     table: str = CHAIN_TABLE,
 ) -> FileReject:
-    """Describe a file that could not be read, with enough of it to recognise it."""
-    as_found = hashlib.sha256()
-    size_bytes = 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            as_found.update(chunk)
-            size_bytes += len(chunk)
+    """Describe a file that could not be read, with enough of it to recognise it, or whole if it is small."""
+    found = _as_found(path)
     content, head = _content(path)
     name = path.name.encode("utf-8", "replace").decode("utf-8")
-    payload = {"file": name, "bytes": size_bytes, "sha256": as_found.hexdigest(), "head": head}
+    payload = {"file": name, "bytes": found.size_bytes, "sha256": found.sha256, "head": head}
+    identity = identity_of(source, reason, part, name.removesuffix(".gz").removesuffix(".zip"), content)
+    origin = FileOrigin(path, found.size_bytes, found.sha256, identity.hex())
     return FileReject(
         exchange=exchange,
-        reject=Reject(reason, detail, payload, table),
-        identity=identity_of(source, reason, part, name.removesuffix(".gz").removesuffix(".zip"), content),
+        reject=Reject(reason, detail, payload, table, origin=origin),
+        identity=identity,
         source=source,
+        content=None if found.packed is None else recorded_file(found.sha256, found.packed),
     )
+
+
+class _Found(NamedTuple):
+    """The bytes of a file: how many, their digest, and packed, None if that is too much to keep."""
+
+    size_bytes: int
+    sha256: str
+    packed: bytes | None
+
+
+def _as_found(path: Path) -> _Found:
+    digest = hashlib.sha256()
+    size_bytes = 0
+    packed: bytearray | None = bytearray()
+    packer = zlib.compressobj(6, wbits=_GZIP_BITS)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size_bytes += len(chunk)
+            if packed is not None:
+                packed += packer.compress(chunk)
+                if len(packed) > KEPT_WHOLE_BYTES or size_bytes > _KEPT_UNPACKED_BYTES:
+                    packed = None
+    if packed is not None:
+        packed += packer.flush()
+    whole = bytes(packed) if packed is not None and len(packed) <= KEPT_WHOLE_BYTES else None
+    return _Found(size_bytes, digest.hexdigest(), whole)
 
 
 def head_of(path: Path, size_bytes: int) -> bytes:

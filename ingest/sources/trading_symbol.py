@@ -7,36 +7,18 @@ month is a letter, `25O09`). Which day the month's contract expires on, the code
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Final
 
-from catalog.calendar import SessionCalendar
-from catalog.exchanges import canonical_exchange, canonical_symbol, home_exchange
+from catalog.exchanges import INDICES, canonical_exchange, canonical_symbol, home_exchange
+from catalog.reference import ReferenceData
 from ingest.sources.values import BadValueError, shown
 from ingest.sources.wire_format import OptionType
 
 _MONTHS: Final = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _WEEKLY_MONTHS: Final = "123456789OND"
 _CENTURY: Final = 2000
-
-# Weekday (Monday is 0) of monthly expiries, by the month from which it holds, newest first; None where not
-# certain. NSE moved its contracts to Tuesday and BSE to Thursday with the contracts of September 2025.
-_NSE_STOCKS: Final = ((date(2025, 9, 1), 1), (date(2000, 1, 1), 3))
-_MONTHLY_WEEKDAYS: Final[Mapping[tuple[str, str], tuple[tuple[date, int | None], ...]]] = {
-    ("NSE", "BANKNIFTY"): (
-        (date(2025, 9, 1), 1),
-        (date(2025, 1, 1), 3),
-        (date(2024, 3, 1), None),
-        (date(2000, 1, 1), 3),
-    ),
-    ("NSE", "FINNIFTY"): ((date(2025, 9, 1), 1), (date(2025, 2, 1), 3)),
-    ("NSE", "MIDCPNIFTY"): ((date(2025, 9, 1), 1), (date(2025, 2, 1), 3)),
-    ("BSE", "SENSEX"): ((date(2025, 9, 1), 3), (date(2025, 1, 1), 1)),
-    ("BSE", "BANKEX"): ((date(2025, 9, 1), 3), (date(2025, 1, 1), 1)),
-    ("BSE", "SENSEX50"): ((date(2025, 9, 1), 3), (date(2025, 1, 1), 1)),
-}
 
 _IN_NAME = re.compile(r"(?:[A-Z]+:)?[A-Z0-9&-]+(?:\.[0-9]+)?(?:CE|PE|FUT)(?![A-Z0-9])", re.IGNORECASE)
 _CONTRACT = r"(?:(?P<strike>[0-9]+(?:\.[0-9]+)?)(?P<type>CE|PE)|FUT)"
@@ -111,30 +93,22 @@ def parse_trading_symbol(text: str) -> TradingSymbol:
     )
 
 
-def expiry_of(contract: TradingSymbol, calendar: SessionCalendar) -> date:
+def expiry_of(contract: TradingSymbol, reference: ReferenceData) -> date:
     """Return the day on which a contract expires.
 
     Raises:
-        BadValueError: `unknown_expiry`, for a monthly code of a month whose rule is not known.
+        BadValueError: `unknown_expiry`, for a monthly code of a month whose day is not known.
     """
+    exchange, symbol, year, month = contract.exchange, contract.symbol, contract.year, contract.month
     if contract.day is not None:
-        return date(contract.year, contract.month, contract.day)
-    weekday = _monthly_weekday(contract)
-    if weekday is not None:
-        next_month = date(contract.year + contract.month // 12, contract.month % 12 + 1, 1)
-        last = next_month - timedelta(days=1)
-        nominal = last - timedelta(days=(last.weekday() - weekday) % 7)
-        sessions = calendar.sessions(contract.exchange, nominal - timedelta(days=6), nominal)
-        if sessions:
-            return sessions[-1].date
-    detail = (
-        f"{contract.exchange} {contract.symbol} of {contract.year}-{contract.month:02}: expiry day not known"
-    )
-    raise BadValueError("unknown_expiry", detail)
-
-
-def _monthly_weekday(contract: TradingSymbol) -> int | None:
-    default = _NSE_STOCKS if contract.exchange == "NSE" else ()
-    changes = _MONTHLY_WEEKDAYS.get((contract.exchange, contract.symbol), default)
-    first = date(contract.year, contract.month, 1)
-    return next((weekday for valid_from, weekday in changes if valid_from <= first), None)
+        return date(year, month, contract.day)
+    # On NSE the contracts of a stock expire with the month's of NIFTY; for BSE's, no table here tells.
+    leader = "NIFTY" if exchange == "NSE" and symbol not in INDICES else symbol
+    expiry = reference.expiry_days.month_expiry(reference.calendar, exchange, leader, year, month)
+    if expiry is None:
+        raise BadValueError(
+            "unknown_expiry",
+            f"the day on which {exchange} {symbol} of {year}-{month:02} expires is not known; add a line to"
+            " expiry_days.csv in the lake's folder and load again",
+        )
+    return expiry

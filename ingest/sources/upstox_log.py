@@ -85,8 +85,8 @@ WIRE: Final = WireFormat(
     ),
 )
 
-LINE_BYTES: Final = 1 << 22
-"""How long a line may be: forty times the longest answer recorded, of 119 strikes."""
+LINE_BYTES: Final = 1 << 20
+"""How long a line may be: twelve times the longest answer recorded, of 119 strikes."""
 
 _MARK: Final = "Data fetched successfully: "
 _SYMBOL_NAME: Final = WIRE.symbol_names[0]
@@ -100,6 +100,7 @@ class UpstoxLog:
     name = WIRE.source
     about = "log of a tracker with Upstox v2 option-chain answers"
     suffixes = WIRE.suffixes
+    wire = WIRE
 
     def recognises(self, sample: Sample) -> bool:
         """By the beginning of an answer, after something else in its line."""

@@ -17,9 +17,12 @@ from types import MappingProxyType
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from catalog.exchanges import canonical_symbol
 from lake.errors import MalformedInputError
 
 INDIA: Final = ZoneInfo("Asia/Kolkata")
+
+_LONGEST_REMEMBERED: Final = 64
 
 # A lot size divides contracts into whole units; what is further off than float noise was not in that lot.
 _UNIT_TOLERANCE: Final = 1e-3
@@ -50,6 +53,8 @@ _ISO_TIME = re.compile(
 _RUN_TOGETHER_DATE = re.compile(r"([0-9]{1,2})([A-Za-z]{3})([0-9]{4})")
 _DAY_FIRST_TIME = re.compile(_DAY_FIRST_DATE.pattern + r" ([0-9]{2}):([0-9]{2})")
 _COMPACT_TIME = re.compile(r"[0-9]{12}(?:[0-9]{2})?")
+
+_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9&._ -]{0,39}")
 
 _shortened = reprlib.Repr()
 _shortened.maxlevel = 2
@@ -95,6 +100,9 @@ def number(raw: object, nulls: frozenset[str]) -> int | float | None:
         BadValueError: `bad_number`.
     """
     if isinstance(raw, str):
+        # Only short texts are worth remembering: the cache would keep long ones in memory.
+        if len(raw) > _LONGEST_REMEMBERED:
+            return _number_in_text.__wrapped__(raw, nulls)
         return _number_in_text(raw, nulls)
     if raw is None:
         return None
@@ -237,6 +245,14 @@ CONVERTERS: Final[Mapping[Unit, Converter]] = MappingProxyType(
 """How a number in each unit of a wire format becomes one in the unit of the tables."""
 
 
+def underlying_symbol(raw: object) -> str | None:
+    """Return the canonical symbol of an underlying, None if it is no name of one."""
+    if not isinstance(raw, str):
+        return None
+    symbol = canonical_symbol(raw)
+    return symbol if _SYMBOL.fullmatch(symbol) else None
+
+
 def strike_price(raw: object, nulls: frozenset[str]) -> float:
     """Return a strike price in rupees, as it stands (0 and negative ones included).
 
@@ -273,19 +289,27 @@ def _date(year: str, month: str, day: str) -> date | None:
         return None
 
 
+def _short(raw: object) -> str | None:
+    """A text that may be a date or a time; the caches must not keep others' long ones in memory."""
+    return raw if isinstance(raw, str) and len(raw) <= _LONGEST_REMEMBERED else None
+
+
 def iso_date(raw: object) -> date | None:
     """Return the date in `2026-01-27`, None if it is none."""
-    return _date_in_text(raw, day_first=False, iso=True) if isinstance(raw, str) else None
+    text = _short(raw)
+    return None if text is None else _date_in_text(text, day_first=False, iso=True)
 
 
 def named_month_date(raw: object) -> date | None:
     """Return the date in `17-Jul-2025` or `16 Jul 2026`, None if it is none."""
-    return _date_in_text(raw, day_first=False, iso=False) if isinstance(raw, str) else None
+    text = _short(raw)
+    return None if text is None else _date_in_text(text, day_first=False, iso=False)
 
 
 def nse_date(raw: object) -> date | None:
     """Return the date in `17-Jul-2025` or, as newer answers have it, `14-07-2026`; None if it is none."""
-    return _date_in_text(raw, day_first=True, iso=False) if isinstance(raw, str) else None
+    text = _short(raw)
+    return None if text is None else _date_in_text(text, day_first=True, iso=False)
 
 
 def run_together_date(raw: object) -> date | None:
@@ -296,7 +320,8 @@ def run_together_date(raw: object) -> date | None:
 
 def named_month_time(raw: object) -> datetime | None:
     """Return the Indian time in `16-Jul-2025 15:30:00` or `10 Jul 2026 | 19:15 `, None if it is none."""
-    return _named_month_time(raw) if isinstance(raw, str) else None
+    text = _short(raw)
+    return None if text is None else _named_month_time(text)
 
 
 @lru_cache(maxsize=1024)
@@ -326,7 +351,8 @@ def iso_time(raw: object) -> datetime | None:
 
     A text without an offset is Indian time; one with another offset is brought to Indian time.
     """
-    return _iso_time(raw) if isinstance(raw, str) else None
+    text = _short(raw)
+    return None if text is None else _iso_time(text)
 
 
 @lru_cache(maxsize=1024)
@@ -354,14 +380,18 @@ def day_first_time(raw: object) -> datetime | None:
 
 
 def given_time(raw: object) -> datetime | None:
-    """Return the Indian time of a moment that was given as one: of formats that do not say theirs."""
-    return _in_range(raw.astimezone(INDIA)) if isinstance(raw, datetime) and raw.tzinfo else None
+    """Return the Indian time of a moment, or of its ISO text: of formats that do not say theirs."""
+    if isinstance(raw, datetime):
+        return _in_range(raw.astimezone(INDIA)) if raw.tzinfo else None
+    return iso_time(raw)
 
 
 def compact_time(raw: object) -> datetime | None:
     """Return the Indian time in `202608191127`, with or without seconds, also as a number; else None."""
-    text = str(raw) if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw < 10**15 else raw
-    return _compact_time(text) if isinstance(text, str) else None
+    if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw < 10**15:
+        return _compact_time(str(raw))
+    text = _short(raw)
+    return None if text is None else _compact_time(text)
 
 
 @lru_cache(maxsize=1024)

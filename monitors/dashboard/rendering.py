@@ -14,6 +14,7 @@ from litestar.response import Template
 from monitors.dashboard.backend import Backend
 from monitors.dashboard.figures import filters, plain, sparkline
 from monitors.dashboard.live import Fragment
+from monitors.dashboard.runbook_html import runbook_html
 from monitors.dashboard.strip import strip_of
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -31,6 +32,7 @@ def environment(zone: ZoneInfo) -> Environment:
     )
     made.filters.update(filters(zone))
     made.filters["plain"] = plain
+    made.filters["runbook"] = runbook_html
     made.globals["sparkline"] = sparkline
     made.globals["version"] = importlib.metadata.version("strikelake")
     return made

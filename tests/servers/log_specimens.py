@@ -1,4 +1,4 @@
-"""Specimens of formats that stand in lines of text: a tracker's log with answers of Upstox."""
+"""Specimens of formats that stand in lines of text: a tracker's log with answers of Upstox, ticks of Kite."""
 
 from __future__ import annotations
 
@@ -83,3 +83,62 @@ class UpstoxSpecimen(Specimen):
         yield self.dump(
             self.answers(), lambda answer: json.dumps(answer, sort_keys=True, separators=(",", ":"))
         )
+
+
+class KiteTicksSpecimen(Specimen):
+    source = "kite-ticks"
+    legs_per_row = 1
+    path = "kite_ticks/BANKNIFTY21SEP35300PE_2021_08_20.txt.gz"
+    file_name = "BANKNIFTY21SEP35300PE_2021_08_20.txt"
+    other_name = "BANKNIFTY21SEP35300PE"
+    says_symbol = False
+    number_fields = (
+        "last_price",
+        "volume",
+        "oi",
+        "depth.buy[0].price",
+        "depth.buy[0].quantity",
+        "depth.sell[0].price",
+        "depth.sell[0].quantity",
+    )
+    counts_contracts = False
+    html_reason = "html_instead_of_ticks"
+    without_rows_reason = "unknown_shape"
+
+    def ticks(self) -> list[dict[str, Any]]:
+        """The sample without its last line, whose time is none, read by Python's own reader of literals."""
+        return [ast.literal_eval(line) for line in text_of(SAMPLES / self.path).splitlines()[:-1]]
+
+    def dump(self, ticks: list[Any], write: Callable[[Any], str] = repr, line_end: str = "\n") -> bytes:
+        return "".join(write(tick) + line_end for tick in ticks).encode()
+
+    def good(self) -> bytes:
+        return self.dump(self.ticks())
+
+    def leg_count(self) -> int:
+        return len(self.ticks())
+
+    def with_value(self, name: str, value: Any) -> bytes:
+        ticks = self.ticks()
+        tick = ticks[len(ticks) // 2]
+        if name.startswith("depth."):
+            _, side, name = name.replace("[0]", "").split(".")
+            tick = tick["depth"][side][0]
+        tick[name] = value
+        return self.dump(ticks)
+
+    def with_time(self, text: Any) -> bytes:
+        return self.dump([{**tick, "timestamp": text} for tick in self.ticks()])
+
+    def with_unknown_column(self) -> bytes:
+        return self.dump([{**tick, "brand new": "?"} for tick in self.ticks()])
+
+    def without_rows(self) -> bytes:
+        return b"{}\n"
+
+    def relaid(self) -> Iterator[bytes]:
+        yield self.dump(self.ticks(), line_end="\r\n")
+        yield self.dump(self.ticks(), line_end="\n\n").rstrip(b"\n")
+        yield self.dump(self.ticks(), json.dumps)
+        yield self.dump(self.ticks()[::-1])
+        yield self.dump([dict(reversed(tick.items())) for tick in self.ticks()])

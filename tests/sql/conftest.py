@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from catalog.contracts import ATTRIBUTION, FEED_QUALITY, OPTION_CHAIN
+from catalog.contracts import ATTRIBUTION, CANDLES, FEED_QUALITY, OPTION_CHAIN
 from ingest.events import ChainUpdate
 from lake.queries import QUERIES, load_folder
 
@@ -52,6 +52,7 @@ def session() -> Iterator[Session]:
         *,
         attribution: Iterable[Row] = (),
         feed_quality: Iterable[Row] = (),
+        candles: Iterable[Row] = (),
         time_zone: str = "Asia/Kolkata",
     ) -> duckdb.DuckDBPyConnection:
         table = pa.Table.from_pylist([_complete(row) for row in rows], schema=OPTION_CHAIN.schema)
@@ -67,7 +68,10 @@ def session() -> Iterator[Session]:
         judged = pa.Table.from_pylist(list(feed_quality), schema=FEED_QUALITY.schema)
         connection.register("judged", judged)
         connection.execute("CREATE TABLE feed_quality AS SELECT * FROM judged")
-        tables = {"option_chain", "attribution", "feed_quality"}
+        barred = pa.Table.from_pylist(list(candles), schema=CANDLES.schema)
+        connection.register("barred", barred)
+        connection.execute("CREATE TABLE candles AS SELECT * FROM barred")
+        tables = {"option_chain", "attribution", "feed_quality", "candles"}
         for query in load_folder(QUERIES / "views", known=tables):
             connection.execute(f"CREATE VIEW {query.name} AS {query.sql}")
         return connection

@@ -16,7 +16,7 @@ import pytest
 from lake.queries import QUERIES, Query, load_folder
 
 INDIA = timezone(timedelta(hours=5, minutes=30))
-TABLES = {"option_chain", "attribution", "feed_quality"}
+TABLES = {"option_chain", "attribution", "feed_quality", "candles"}
 
 VIEWS = load_folder(QUERIES / "views", known=TABLES)
 CHECKS = load_folder(QUERIES / "checks", known=TABLES | {view.name for view in VIEWS})
@@ -131,6 +131,51 @@ def seeded_feed_quality() -> Rows:
     ]
 
 
+def seeded_candles() -> Rows:
+    """The VIX in candles of three minutes, one received twice and one of a session; a chain at the close."""
+    opening = datetime(2026, 1, 30, 9, 15, tzinfo=INDIA)
+    close = opening.replace(hour=15, minute=30)
+    common = {"date": date(2026, 1, 30), "exchange": "NSE", "source": "candle-csv", "batch_id": "batch-1"}
+    vix = {**common, "symbol": "INDIAVIX", "instrument": "index"}
+    rows = [
+        {
+            **vix,
+            "start_time": opening + timedelta(minutes=3 * step),
+            "event_time": opening + timedelta(minutes=3 * step + 3),
+            "received_time": close,
+            "interval_s": 180,
+            "close": 12 + step / 100,
+        }
+        for step in range(125)
+    ]
+    rows.append(
+        {**rows[7], "received_time": close + timedelta(hours=1), "close": 19.0, "batch_id": "batch-2"}
+    )
+    rows.append({**rows[-2], "start_time": opening.replace(hour=0), "interval_s": 86400, "close": 20.0})
+    rows += [
+        {
+            **common,
+            "symbol": "NIFTY",
+            "instrument": "option",
+            "expiry": date(2026, 2, 3),
+            "strike": 25000.0 + 50 * step,
+            "option_type": option_type,
+            "start_time": opening.replace(hour=0, minute=0),
+            "event_time": close,
+            "received_time": close + timedelta(hours=2 + again),
+            "interval_s": 86400,
+            "close": 100.0 + again,
+            "oi": 65 * step,
+            "underlying_price": 25010.0,
+            "source": "bhavcopy-udiff",
+        }
+        for step in range(5)
+        for option_type in ("CE", "PE")
+        for again in range(2)
+    ]
+    return rows
+
+
 @pytest.fixture(scope="module")
 def empty(session: Session) -> duckdb.DuckDBPyConnection:
     return session([])
@@ -139,7 +184,11 @@ def empty(session: Session) -> duckdb.DuckDBPyConnection:
 @pytest.fixture(scope="module")
 def seeded(session: Session) -> Mapping[str, duckdb.DuckDBPyConnection]:
     """The same rows in sessions of several time zones."""
-    given = {"attribution": seeded_attribution(), "feed_quality": seeded_feed_quality()}
+    given = {
+        "attribution": seeded_attribution(),
+        "feed_quality": seeded_feed_quality(),
+        "candles": seeded_candles(),
+    }
     return {zone: session(seeded_rows(), **given, time_zone=zone) for zone in TIME_ZONES}
 
 

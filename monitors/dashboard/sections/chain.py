@@ -8,9 +8,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from litestar import Request, Response, get
+from litestar.params import FromQuery
 from litestar.response import Template
 
-from lake.errors import MalformedInputError, StrikelakeError
+from lake.errors import MalformedInputError, StrikelakeError, TableNotFoundError
 from monitors.dashboard.backend import Backend
 from monitors.dashboard.rendering import Renderer
 from monitors.dashboard.sections.chain_model import (
@@ -47,6 +48,8 @@ class ChainLook:
         empty: Values = {"view": None, "problem": "", "told": [], "asked": asked}
         try:
             return empty | await self._view(asked)
+        except TableNotFoundError:
+            return empty
         except StrikelakeError as error:
             return empty | {"problem": str(error)}
 
@@ -59,7 +62,9 @@ class ChainLook:
         """
         steps = await self.course(key)
         if not 0 <= place < len(steps):
-            raise MalformedInputError(f"{key.symbol} has {len(steps)} chains on {key.date}, no {place + 1}th")
+            raise MalformedInputError(
+                f"{key.symbol} has {len(steps)} chains on {key.session_date}, no {place + 1}th"
+            )
         step = steps[place]
         name = ("chain_moment", key, step["event_time"])
         read = await self._backend.reader.read(
@@ -69,10 +74,10 @@ class ChainLook:
         now = self._backend.clock()
         follows = (
             place == len(steps) - 1
-            and key.date == self._backend.calendar.session_date(key.exchange, now)
+            and key.session_date == self._backend.calendar.session_date(key.exchange, now)
             and session_state(self._backend.calendar, key.exchange, now).is_open
         )
-        chosen = {"exchange": key.exchange, "date": key.date, "chain": key.text}
+        chosen = {"exchange": key.exchange, "date": key.session_date, "chain": key.text}
         at = chain.event_time.astimezone(self._backend.zone).isoformat()
         # Without a moment the link shows the newest chain, whenever it is opened.
         return {
@@ -163,12 +168,19 @@ def _key(exchange: str, day: str, chain: str) -> ChainKey:
     return ChainKey(exchange, when, parts[2], expiry, parts[1])
 
 
+Text = FromQuery[str]
+
+
 def _opened(backend: Backend, renderer: Renderer) -> Opened:
     look = ChainLook(backend)
 
     @get("/chain", name="chain")
     async def page(
-        request: Request[Any, Any, Any], exchange: str = "", date: str = "", chain: str = "", at: str = ""
+        request: Request[Any, Any, Any],
+        exchange: Text = "",
+        date: Text = "",
+        chain: Text = "",
+        at: Text = "",
     ) -> Template:
         """The page; a chain that takes longer than a blink loads itself."""
         asked = {"exchange": exchange, "date": date, "chain": chain, "at": at}
@@ -179,19 +191,24 @@ def _opened(backend: Backend, renderer: Renderer) -> Opened:
         return await renderer.page(backend, "chain", request, **values)
 
     @get("/chain/view")
-    async def view(exchange: str = "", date: str = "", chain: str = "", at: str = "") -> Template:
+    async def view(
+        exchange: Text = "",
+        date: Text = "",
+        chain: Text = "",
+        at: Text = "",
+    ) -> Template:
         """What was chosen in the form."""
         asked = {"exchange": exchange, "date": date, "chain": chain, "at": at}
         return Template("chain_view.html", context=await look.view(asked))
 
     @get("/chain/moment")
-    async def at_moment(exchange: str, date: str, chain: str, place: int) -> Template:
+    async def at_moment(exchange: Text, date: Text, chain: Text, place: FromQuery[int]) -> Template:
         """What stands at a place of the slider."""
         shown = await look.moment(_key(exchange, date, chain), place)
         return Template("chain_moment.html", context={"shown": shown})
 
     @get("/chain/course.json")
-    async def course_json(exchange: str, date: str, chain: str) -> Response[str]:
+    async def course_json(exchange: Text, date: Text, chain: Text) -> Response[str]:
         """The chart of the session's course."""
         steps = await look.course(_key(exchange, date, chain))
         return Response(course_chart(steps).as_json(), media_type="application/json")

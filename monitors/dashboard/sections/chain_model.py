@@ -21,14 +21,14 @@ class ChainKey:
 
     Attributes:
         exchange: NSE or BSE.
-        date: Session date.
+        session_date: Exchange-local.
         symbol: Underlying.
         expiry: Expiry date.
         source: Source adapter, or live.
     """
 
     exchange: str
-    date: date
+    session_date: date
     symbol: str
     expiry: date
     source: str
@@ -42,8 +42,8 @@ class ChainKey:
     def parameters(self) -> dict[str, Any]:
         """For the statements."""
         return {
-            "exchange": self.exchange, "date": self.date, "symbol": self.symbol, "expiry": self.expiry,
-            "source": self.source,
+            "exchange": self.exchange, "date": self.session_date, "symbol": self.symbol,
+            "expiry": self.expiry, "source": self.source,
         }  # fmt: skip
 
 
@@ -57,7 +57,7 @@ class Choice:
     @property
     def days_to_expiry(self) -> int:
         """Calendar days from the session to the expiry."""
-        return (self.key.expiry - self.key.date).days
+        return (self.key.expiry - self.key.session_date).days
 
 
 @dataclass(frozen=True, slots=True)

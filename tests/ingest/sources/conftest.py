@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from log_specimens import UpstoxSpecimen
+from log_specimens import KiteTicksSpecimen, UpstoxSpecimen
 from page_specimens import NseTableSpecimen, NseWebsiteSpecimen
 from specimen import Specimen
 from specimen import text_of as read_text_of
@@ -114,6 +114,7 @@ SPECIMENS: dict[str, Specimen] = {
     "nse-v3-parquet": ParquetSpecimen(),
     "nse-v3-sqlite": SqliteSpecimen(),
     "upstox-log": UpstoxSpecimen(),
+    "kite-ticks": KiteTicksSpecimen(),
     "nse-table-csv": NseTableSpecimen(),
     "nse-website-csv": NseWebsiteSpecimen(),
 }

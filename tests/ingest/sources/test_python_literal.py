@@ -6,6 +6,7 @@ import ast
 import json
 import time
 import tracemalloc
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -45,6 +46,16 @@ def test_names_inside_texts_are_left_alone() -> None:
     assert parse(text) == ast.literal_eval(text)
 
 
+@given(st.datetimes().map(lambda moment: moment.replace(fold=0)))
+def test_a_time_is_its_iso_text(moment: datetime) -> None:
+    assert parse(repr([moment])) == [moment.isoformat()]
+
+
+def test_a_time_that_is_none_is_the_text_it_came_as() -> None:
+    text = "datetime.datetime(2021, 13, 20)"
+    assert parse(f"[{text}, '{text}']") == [text, text]
+
+
 def test_numbers_that_are_none_are_the_texts_that_number_fields_refuse() -> None:
     assert parse("{'a': nan, 'b': -inf, 'c': NaN}") == {"a": "NaN", "b": "-Infinity", "c": "NaN"}
 
@@ -69,7 +80,7 @@ def test_a_key_that_comes_twice_is_kept_twice() -> None:
         "{'a': 1_000}",
         "[1] [2]",
         "__import__('os').system('true')",
-        "{'a': datetime.datetime(2021, 8, 20)}",
+        "{'a': datetime.date(2021, 8, 20)}",
         "'\\x4'",
         "'\\q'",
         "'\\U00110000'",

@@ -31,7 +31,9 @@ def test_every_specimen_is_recognised_by_its_own_adapter_alone_whatever_its_name
         assert dict(reader.chosen) == {specimen.source: 1}
         own = list(known[specimen.source].read(path, reference))
         assert [each.identity for each in items] == [each.identity for each in own]
-        assert all(isinstance(each, ChainUpdate) for each in items)
+        # Without its name, what says nothing of its underlying is recognised, and then a reject.
+        assert items
+        assert all(isinstance(each, ChainUpdate) for each in items) or not specimen.says_symbol
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,7 @@ def test_every_specimen_is_recognised_by_its_own_adapter_alone_whatever_its_name
         b'{"expiryDates": ["14-Jul-2026"], "strikePrice": ["24000"]}',
         b"[[[[",
         b"\xff\xfe\x00\x01" * 99,
-        gzip.compress(b"{}")[:-6],
+        gzip.compress(b"{}", mtime=0)[:-6],
         b"a" * 100_000,
     ],
 )

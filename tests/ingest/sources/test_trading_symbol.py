@@ -30,7 +30,7 @@ def test_every_instrument_of_the_list_is_read_as_the_list_says(
         assert contract.option_type == (row["instrument_type"] if is_option else None)
         # The list is of September 2025; that 2026-03-26 would be a holiday was settled later.
         expiry = "2026-03-25" if row["expiry"] == "2026-03-26" else row["expiry"]
-        assert expiry_of(contract, reference.calendar) == date.fromisoformat(expiry), row
+        assert expiry_of(contract, reference) == date.fromisoformat(expiry), row
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,14 @@ def test_every_instrument_of_the_list_is_read_as_the_list_says(
         ("M&M25AUG3162.5CE", "M&M", date(2025, 8, 28), 3162.5, "CE"),
         ("BAJAJ-AUTO26FEB9500PE", "BAJAJ-AUTO", date(2026, 2, 24), 9500.0, "PE"),
         ("360ONE26FEB1000CE", "360ONE", date(2026, 2, 24), 1000.0, "CE"),
+        ("RELIANCE19AUG1200CE", "RELIANCE", date(2019, 8, 29), 1200.0, "CE"),
+        ("RELIANCE19OCT1200CE", "RELIANCE", date(2019, 10, 31), 1200.0, "CE"),
+        ("ABCAPITAL26MAY300PE", "ABCAPITAL", date(2026, 5, 26), 300.0, "PE"),
+        ("ABCAPITAL26JULFUT", "ABCAPITAL", date(2026, 7, 28), None, None),
+        # The month's contract of January 2024 expired before the last week's.
+        ("BANKNIFTY24JAN48000CE", "BANKNIFTY", date(2024, 1, 25), 48000.0, "CE"),
+        ("BANKNIFTY2413148000CE", "BANKNIFTY", date(2024, 1, 31), 48000.0, "CE"),
+        ("BANKNIFTY24MAR48000CE", "BANKNIFTY", date(2024, 3, 27), 48000.0, "CE"),
         ("NIFTY26APRFUT", "NIFTY", date(2026, 4, 28), None, None),
         # 2021-08-19 was a holiday: the week's contracts expired on the day before.
         ("nifty2181816000ce", "NIFTY", date(2021, 8, 18), 16000.0, "CE"),
@@ -61,7 +69,7 @@ def test_monthly_and_weekly_codes_are_read(
 ) -> None:
     contract = parse_trading_symbol(text)
     assert (contract.symbol, contract.strike, contract.option_type) == (symbol, strike, option_type)
-    assert expiry_of(contract, reference.calendar) == expiry
+    assert expiry_of(contract, reference) == expiry
 
 
 def test_the_segment_names_the_exchange() -> None:
@@ -102,7 +110,7 @@ def test_what_is_no_trading_symbol_is_refused(text: str) -> None:
 def test_a_month_without_a_known_rule_has_no_expiry(reference: ReferenceData) -> None:
     contract = TradingSymbol("BSE", "SENSEX", 2019, 5, None, 40000.0, "CE")
     with pytest.raises(BadValueError) as caught:
-        expiry_of(contract, reference.calendar)
+        expiry_of(contract, reference)
     assert caught.value.reason == "unknown_expiry"
 
 
