@@ -37,5 +37,6 @@ def chart_in(page: str, element: str) -> dict[str, Any]:
 
 
 def text_of(page: str) -> str:
-    """What a page says: without tags, with single spaces."""
-    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", page)))
+    """What a page says: without tags, with single spaces, and ASCII's minus for dashes."""
+    text = html.unescape(re.sub(r"<[^>]*>", " ", page.replace("<wbr>", "")))
+    return re.sub(r"\s+", " ", text.replace("\N{MINUS SIGN}", "-").replace("\N{EN DASH}", "-"))
