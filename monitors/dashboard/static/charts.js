@@ -9,6 +9,12 @@
   const inZone = (date) => uPlot.tzDate(date, zone);
   const number = (value) => value == null ? "–" : value.toLocaleString("en-US", { maximumFractionDigits: 4 }).replace("-", "−");
   const time = (seconds) => seconds == null ? "–" : new Date(seconds * 1000).toLocaleString("sv-SE", { timeZone: zone });
+  // 24 hours, and the date where a new one begins.
+  function clocks(_, places) {
+    const days = places.map((place) => time(place).slice(5, 10));
+    const months = places.length > 1 && places[1] - places[0] >= 86400;
+    return places.map((place, at) => months ? days[at] : days[at] === days[at - 1] || days[0] === days[days.length - 1] ? time(place).slice(11, 16) : `${time(place).slice(11, 16)}\n${days[at]}`);
+  }
   const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3], [12, 4], [4, 2], [1, 2]];
 
   // Series differ by dash and not by colour alone.
@@ -183,7 +189,7 @@
       const answer = await fetch(source, { headers: { accept: "application/json" } });
       if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail || `the server answered ${answer.status}`);
       const chart = await answer.json();
-      if (box.isConnected && shown.get(box) === source) draw(box, chart);
+      if (box.isConnected && shown.get(box) === source) { draw(box, chart); pointers(); }
     } catch (error) {
       forget(box);
       box.replaceChildren();
@@ -194,9 +200,20 @@
     }
   }
 
+  // [data-mark-of] marks a place of a chart that was fetched once, e.g. the moment that a slider stands at.
+  function pointers() {
+    for (const one of document.querySelectorAll("[data-mark-of]")) {
+      const known = drawn.get(document.getElementById(one.dataset.markOf));
+      if (!known) continue;
+      known.chart.marks.splice(0, known.chart.marks.length, { at: Number(one.dataset.markAt), label: one.dataset.markLabel });
+      known.plot.redraw(false);
+    }
+  }
+
   function all() {
     for (const box of drawn.keys()) if (!box.isConnected) forget(box);
     for (const box of document.querySelectorAll(".chart")) show(box);
+    pointers();
   }
 
   document.addEventListener("DOMContentLoaded", all);
