@@ -9,12 +9,6 @@
   const inZone = (date) => uPlot.tzDate(date, zone);
   const number = (value) => value == null ? "–" : value.toLocaleString("en-US", { maximumFractionDigits: 4 }).replace("-", "−");
   const time = (seconds) => seconds == null ? "–" : new Date(seconds * 1000).toLocaleString("sv-SE", { timeZone: zone });
-  // 24 hours, and the date where a new one begins.
-  function clocks(_, places) {
-    const days = places.map((place) => time(place).slice(5, 10));
-    const months = places.length > 1 && places[1] - places[0] >= 86400;
-    return places.map((place, at) => months ? days[at] : days[at] === days[at - 1] || days[0] === days[days.length - 1] ? time(place).slice(11, 16) : `${time(place).slice(11, 16)}\n${days[at]}`);
-  }
   const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3], [12, 4], [4, 2], [1, 2]];
 
   // Series differ by dash and not by colour alone.
