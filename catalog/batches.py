@@ -17,6 +17,7 @@ from urllib.parse import unquote
 import pyarrow.parquet as pq
 from sqlalchemy import BigInteger, Connection, Engine, String, delete, insert, select, update
 
+from catalog import flag_counts
 from catalog.database import transaction, write_alone
 from catalog.models import FeatureBatch, MirrorCursor
 from lake.commit_log import Commit, commits_after, first_recorded, is_recorded, versions
@@ -292,6 +293,7 @@ def _rows_of(lake: Lake, name: str, path: Path, commit: Commit) -> list[dict[str
                 "last_event_time": _moment(facts.get("last_event_time")),
                 "content_digest": facts["content_digest"],
                 "state": "committed" if add["path"] in recorded else "foreign",
+                "flagged_rows": flag_counts.of_partition(commit.batch, partition),
             }
         )
         for column, value in rows[-1].items():

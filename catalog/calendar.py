@@ -28,6 +28,7 @@ _EVERY_EXCHANGE = "*"
 _HOLIDAY, _HOURS = "holiday", "hours"
 _KINDS = (*get_args(SessionKind), _HOLIDAY, _HOURS)
 _SATURDAY = 5
+_PRE_OPEN = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,16 @@ class Session:
     kind: SessionKind
     note: str
 
+    @property
+    def pre_open(self) -> datetime:
+        """Start of the call auction before the open, aware: from here on an index moves, options do not.
+
+        In the cash market since 2010 (SEBI circular CIR/MRD/DP/21/2010), for futures since 2025-12-08
+        (NSE/FAOP/71092, BSE notice 20251110-40), never for options: 15 minutes, before special sessions and
+        the Diwali hour as well.
+        """
+        return self.open - _PRE_OPEN
+
 
 @dataclass(frozen=True, slots=True)
 class _Day:
@@ -63,10 +74,11 @@ class _Day:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """The lines of a calendar file: single days, and from when on which hours are the regular ones."""
+    """The lines of calendar files: single days, from when on which hours are regular, whose line it is."""
 
     days: dict[tuple[str, date], _Day] = field(default_factory=dict)
     hours: dict[tuple[str, date], tuple[time, time]] = field(default_factory=dict)
+    users: set[tuple[str, date]] = field(default_factory=set)
 
 
 class SessionCalendar:
@@ -78,6 +90,7 @@ class SessionCalendar:
 
     def __init__(self, table: _Table) -> None:
         self._days = table.days
+        self._users = frozenset(table.users)
         self._zones = {code: ZoneInfo(exchange.timezone) for code, exchange in EXCHANGES.items()}
         self._hours = {
             code: [(date.min, (exchange.regular_open, exchange.regular_close))]
@@ -106,6 +119,7 @@ class SessionCalendar:
         if extra is not None and extra.exists():
             users = _read(read_lines(extra, _COLUMNS))
             table.days.update(users.days)
+            table.users.update(users.days, users.hours)
             table.hours.update(users.hours)
         return cls(table)
 
@@ -158,6 +172,15 @@ class SessionCalendar:
                 close = session.close
             self._closes[key] = close
             return close
+
+    def holiday(self, exchange: str, day: date) -> str | None:
+        """Return why there is no session on a day that the tables close, None for any other day."""
+        line = self._days.get((exchange, day))
+        return line.note if line is not None and line.kind is None else None
+
+    def is_users(self, exchange: str, day: date) -> bool:
+        """Return whether a line of the user's says what that day is, or which hours hold from it on."""
+        return (exchange, day) in self._users
 
     def covers(self, day: date) -> bool:
         """Return whether the shipped table was checked for that day; outside, only the weekday rule holds."""

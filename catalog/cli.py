@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lake.cli import settings_of
-from lake.errors import TableNotFoundError
+from lake.errors import SettingsError, TableNotFoundError
 from lake.output import Format, show_rows
 
 if TYPE_CHECKING:
@@ -39,6 +39,31 @@ def rebuild(ctx: typer.Context) -> None:
     _follow(ctx, from_scratch=True)
 
 
+@app.command(epilog="Example: strikelake catalog calendar --exchange NSE --month 2026-02")
+def calendar(
+    ctx: typer.Context,
+    exchange: Annotated[str, typer.Option(help="NSE or BSE.")] = "NSE",
+    month: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m"], help="Which month  [default: this one]")
+    ] = None,
+    output: _OUTPUT = Format.TABLE,
+) -> None:
+    """Show a month: sessions, holidays, hours, expiries. Times are the exchange's.
+
+    Lines in calendar.csv and expiry_days.csv in the lake's folder count at once.
+    """
+    from catalog.exchanges import canonical_exchange
+    from catalog.month import month_rows
+    from catalog.reference import ReferenceData
+
+    code = canonical_exchange(exchange)
+    if code is None:
+        raise SettingsError(f"no exchange {exchange!r}; known: NSE, BSE")
+    reference = ReferenceData.load(settings_of(ctx).root)
+    today = datetime.now(reference.calendar.timezone(code))
+    show_rows(month_rows(reference, code, (month or today).date()), output)
+
+
 @app.command(epilog="Example: strikelake catalog batches --table option_chain --exchange NSE --limit 5")
 def batches(
     ctx: typer.Context,
@@ -50,7 +75,7 @@ def batches(
     batch: Annotated[str | None, typer.Option(help="Only this batch id.")] = None,
     quality: Annotated[
         bool,
-        typer.Option("--quality", help="Show null rates, duplicates, gaps and lateness of option_chain's."),
+        typer.Option("--quality", help="Show null rates, gaps, lateness and flagged rows of option_chain's."),
     ] = False,
     output: _OUTPUT = Format.TABLE,
     limit: Annotated[int, typer.Option(min=1, help="Newest batches to show.")] = 20,
@@ -124,7 +149,7 @@ def verify(
 
 @app.command(epilog="Example: strikelake catalog columns option_chain")
 def columns(
-    table: Annotated[str, typer.Argument(help="option_chain, ml_features, quarantine or signals.")],
+    table: Annotated[str, typer.Argument(help="option_chain, candles, quarantine, signals ...")],
     output: _OUTPUT = Format.TABLE,
 ) -> None:
     """Show the contract of a table: type, unit and meaning of every column."""
@@ -156,18 +181,33 @@ def _show_quality(
     output: Format,
     limit: int,
 ) -> None:
-    """Rows of the view batch_quality, newest first."""
+    """Rows of the view batch_quality, newest first, with the rows that each flag is set on."""
+    from catalog import batches as mirror
+    from catalog.database import opened_database
+    from catalog.flag_counts import shown
     from lake.session import Session
 
     if table not in {None, "option_chain"}:
         raise TableNotFoundError(f"quality is told of the batches of option_chain, not of {table}")
-    given = {"exchange": exchange, "date": day.date() if day else None, "batch_id": batch}
+    given_day = day.date() if day else None
+    given = {"exchange": exchange, "date": given_day, "batch_id": batch}
     wanted = {name: value for name, value in given.items() if value is not None}
     where = " AND ".join(f"{name} = ${name}" for name in wanted) or "true"
     sql = f"SELECT * FROM batch_quality WHERE {where} ORDER BY first_event_time DESC, batch_id DESC"
     with Session(settings.lake) as session:
         rows = session.table(sql, wanted, limit=limit)
-    show_rows(rows.to_pylist(), output, columns=rows.column_names, zone=settings.timezone)
+    with opened_database(settings.catalog) as engine:
+        counted = {
+            (row["batch_id"], row["date"], row["exchange"]): shown(row["flagged_rows"])
+            for row in mirror.batches(
+                engine, table="option_chain", exchange=exchange, day=given_day, batch_id=batch
+            )
+        }
+    found = [
+        {**row, "flagged_rows": counted.get((row["batch_id"], row["date"], row["exchange"]))}
+        for row in rows.to_pylist()
+    ]
+    show_rows(found, output, columns=[*rows.column_names, "flagged_rows"], zone=settings.timezone)
 
 
 def _follow(ctx: typer.Context, *, from_scratch: bool) -> None:

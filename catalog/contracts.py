@@ -96,6 +96,7 @@ def _keys(*, symbol: bool) -> Sequence[Column]:
 
 _BATCH_ID = Column("batch_id", pa.string(), "", "micro-batch that brought the row", required=True)
 _UNITS = "units of the underlying"
+_PRICE = "rupees, or points"
 
 OPTION_CHAIN = Contract(
     table="option_chain",
@@ -122,7 +123,7 @@ OPTION_CHAIN = Contract(
         Column("pcr", pa.float64(), "", "put-call ratio the source gave", minimum=0),
         Column("lot_size", pa.int32(), _UNITS, "contract size that day", above=0),
         Column("source", pa.string(), "", "source adapter, or live", required=True),
-        Column("dq_flags", pa.int32(), "bits", "data-quality flags, 0 = none raised", required=True),
+        Column("dq_flags", pa.int32(), "bits", "data-quality flags, see catalog.dq_flags", required=True),
         _BATCH_ID,
     ),
     sort_by=("event_time", "received_time", "symbol", "expiry", "strike", "option_type"),
@@ -160,6 +161,70 @@ ML_FEATURES = Contract(
     widens=True,
 )
 
+SESSION_INTERVAL_S = 86_400
+"""`interval_s` of a day candle, which is one of a whole session, whatever its hours."""
+
+CANDLES = Contract(
+    table="candles",
+    about="Open, high, low and close of one instrument over an interval, known once the interval is over.",
+    grain=(
+        "event_time", "exchange", "symbol", "instrument", "expiry", "strike", "option_type", "interval_s",
+        "source",
+    ),
+    columns=(
+        Column("date", pa.date32(), "", "session date, exchange-local", required=True),
+        Column("exchange", pa.string(), "", "NSE or BSE", required=True),
+        Column(
+            "event_time",
+            TIME,
+            "UTC",
+            "when the candle was complete: its end, at the latest the session's close",
+            required=True,
+        ),
+        Column("received_time", TIME, "UTC", "when strikelake got it", required=True),
+        Column(
+            "start_time",
+            TIME,
+            "UTC",
+            "the time the source labels it with; of a session its midnight",
+            required=True,
+        ),
+        Column("symbol", pa.string(), "", "index, or underlying, e.g. NIFTY or INDIAVIX", required=True),
+        Column("instrument", pa.string(), "", "index, future or option", required=True),
+        Column("expiry", pa.date32(), "", "expiry date of the contract, null for an index"),
+        Column("strike", pa.float64(), "rupees", "strike price, null unless an option", above=0),
+        Column("option_type", pa.string(), "", "CE (call) or PE (put), null unless an option"),
+        Column(
+            "interval_s",
+            pa.int32(),
+            "seconds",
+            "length of the candle; 86400 for a whole session",
+            required=True,
+            above=0,
+        ),
+        Column("open", pa.float64(), _PRICE, "first price, null without a trade", minimum=0),
+        Column("high", pa.float64(), _PRICE, "highest price, null without a trade", minimum=0),
+        Column("low", pa.float64(), _PRICE, "lowest price, null without a trade", minimum=0),
+        Column("close", pa.float64(), _PRICE, "last price; of a session what the exchange says", minimum=0),
+        Column("settle", pa.float64(), _PRICE, "settlement price of the session", minimum=0),
+        Column("volume", pa.int64(), _UNITS, "traded within the candle, null for an index", minimum=0),
+        Column("oi", pa.int64(), _UNITS, "open interest at its end", minimum=0),
+        Column("oi_change", pa.int64(), _UNITS, "change of open interest in the session"),
+        Column("trades", pa.int64(), "trades", "number of trades in the candle", minimum=0),
+        Column("turnover", pa.float64(), "rupees", "value traded, as the source counts it", minimum=0),
+        Column("underlying_price", pa.float64(), "rupees", "of the underlying, the source's", above=0),
+        Column("lot_size", pa.int32(), _UNITS, "contract size, where it is known", above=0),
+        Column("source", pa.string(), "", "source adapter", required=True),
+        _BATCH_ID,
+    ),
+    sort_by=("event_time", "received_time", "symbol", "expiry", "strike", "option_type"),
+    statistics=("event_time", "received_time", "symbol", "expiry", "strike"),
+    dictionary=(
+        "event_time", "received_time", "start_time", "symbol", "instrument", "expiry", "strike",
+        "option_type", "interval_s", "underlying_price", "lot_size", "source", "batch_id",
+    ),
+)  # fmt: skip
+
 QUARANTINE = Contract(
     table="quarantine",
     about="Input that could not become a row, with the reason.",
@@ -173,11 +238,35 @@ QUARANTINE = Contract(
         Column("detail", pa.string(), "", "which field, which value, what was expected"),
         Column("payload", pa.string(), "JSON", "the input as it came"),
         Column("source", pa.string(), "", "source adapter, or live", required=True),
+        # Lakes from before the columns below have rows without them.
+        Column("reject_id", pa.string(), "", "names the row, for 'ingest quarantine show'"),
+        Column("origin", pa.string(), "JSON", "what beside the payload it takes to try again"),
+        Column("stored", pa.string(), "", "file in the folder quarantine that has it whole"),
         _BATCH_ID,
     ),
     sort_by=("received_time", "table", "reason"),
     statistics=("received_time",),
     dictionary=("table", "reason", "source", "batch_id"),
+)
+
+QUARANTINE_RETRIES = Contract(
+    table="quarantine_retries",
+    about="What became of a row of quarantine when it was tried again.",
+    grain=("reject_id", "retried_time"),
+    columns=(
+        Column("date", pa.date32(), "", "that of the row in quarantine", required=True),
+        Column("exchange", pa.string(), "", "that of the row in quarantine", required=True),
+        Column("retried_time", TIME, "UTC", "when it was tried again", required=True),
+        Column("reject_id", pa.string(), "", "the row in quarantine", required=True),
+        Column("outcome", pa.string(), "", "accepted, loaded (by a load, before) or failed", required=True),
+        Column("reason", pa.string(), "", "why it failed, a stable code"),
+        Column("detail", pa.string(), "", "which field, which value, what was expected"),
+        Column("row_count", pa.int64(), "rows", "rows that came in by it", required=True, minimum=0),
+        _BATCH_ID,
+    ),
+    sort_by=("retried_time", "reject_id"),
+    statistics=("retried_time",),
+    dictionary=("retried_time", "outcome", "reason", "batch_id"),
 )
 
 SIGNAL_CLASSES = ("BUY", "HOLD", "SELL")
@@ -240,6 +329,31 @@ SIGNALS = Contract(
         "source",
         "batch_id",
     ),
+    area="derived",
+)
+
+FEED_QUALITY = Contract(
+    table="feed_quality",
+    about="What the detectors said of one minute of one feed. Several rows of a minute add up.",
+    grain=(),
+    columns=(
+        Column("date", pa.date32(), "", "session date, exchange-local", required=True),
+        Column("exchange", pa.string(), "", "NSE or BSE", required=True),
+        Column("event_time", TIME, "UTC", "start of the minute", required=True),
+        Column("received_time", TIME, "UTC", "when it was judged", required=True),
+        Column("symbol", pa.string(), "", "underlying, * for a feed that sent nothing yet", required=True),
+        Column("source", pa.string(), "", "source adapter, or live", required=True),
+        Column("detector", pa.string(), "", "a flag, seen, silent or disconnected", required=True),
+        Column("rows_seen", pa.int64(), "rows", "of the chains looked at", required=True, minimum=0),
+        Column("rows_flagged", pa.int64(), "rows", "of them, those flagged", required=True, minimum=0),
+        Column("chains", pa.int64(), "chains", "chains with such a row", required=True, minimum=0),
+        Column("value", pa.float64(), "as the detector says", "how much, where it has a measure"),
+        Column("detail", pa.string(), "", "which expiries, or why"),
+        _BATCH_ID,
+    ),
+    sort_by=("event_time", "symbol", "source", "detector"),
+    statistics=("event_time", "symbol"),
+    dictionary=("event_time", "symbol", "source", "detector", "detail", "batch_id"),
     area="derived",
 )
 
@@ -361,7 +475,10 @@ DRIFT_SCORES = Contract(
     area="derived",
 )
 
-CAPTURED: dict[str, Contract] = {c.table: c for c in (OPTION_CHAIN, ML_FEATURES, QUARANTINE, SIGNALS)}
+CAPTURED: dict[str, Contract] = {
+    c.table: c
+    for c in (OPTION_CHAIN, ML_FEATURES, CANDLES, QUARANTINE, QUARANTINE_RETRIES, SIGNALS, FEED_QUALITY)
+}
 """What ingest commits from its spools."""
 
 CONTRACTS: dict[str, Contract] = CAPTURED | {

@@ -56,10 +56,15 @@ class Line:
             raise self.error(f"{column} {text!r} must be a time of day, HH:MM") from error
 
 
-def read_lines(path: Path, columns: tuple[str, ...]) -> Iterator[Line]:
+def read_lines(path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> Iterator[Line]:
     """Yield the data lines of a CSV file; blank lines and lines that begin with `#` are comments.
 
-    The first other line must be the header, with exactly `columns`.
+    The first other line must be the header: `columns`, followed by all of `optional` or by none of it.
+
+    Args:
+        path: The file.
+        columns: Its columns.
+        optional: Columns that a file may leave out; they are then empty.
 
     Raises:
         SettingsError: The file cannot be read, or a line has not these columns; file and line are named.
@@ -69,7 +74,9 @@ def read_lines(path: Path, columns: tuple[str, ...]) -> Iterator[Line]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read ({error})") from error
-    header_seen = False
+    forms = [columns, *([(*columns, *optional)] if optional else [])]
+    expected = f"expected the header {' or '.join(','.join(form) for form in forms)}"
+    header: tuple[str, ...] | None = None
     for number, raw in enumerate(text.splitlines(), start=1):
         if not raw.strip() or raw.lstrip().startswith("#"):
             continue
@@ -77,14 +84,14 @@ def read_lines(path: Path, columns: tuple[str, ...]) -> Iterator[Line]:
             values = [value.strip() for value in next(csv.reader([raw], strict=True))]
         except csv.Error as error:
             raise SettingsError(f"{path}, line {number}: {error}") from error
-        if not header_seen:
-            if tuple(values) != columns:
-                raise SettingsError(f"{path}, line {number}: expected the header {','.join(columns)}")
-            header_seen = True
+        if header is None:
+            if tuple(values) not in forms:
+                raise SettingsError(f"{path}, line {number}: {expected}")
+            header = tuple(values)
             continue
-        if len(values) != len(columns):
-            wanted = f"{len(columns)} fields ({','.join(columns)})"
+        if len(values) != len(header):
+            wanted = f"{len(header)} fields ({','.join(header)})"
             raise SettingsError(f"{path}, line {number}: expected {wanted}, found {len(values)}")
-        yield Line(path, number, dict(zip(columns, values, strict=True)))
-    if not header_seen:
-        raise SettingsError(f"{path}: expected the header {','.join(columns)}, found no line at all")
+        yield Line(path, number, dict.fromkeys(optional, "") | dict(zip(header, values, strict=True)))
+    if header is None:
+        raise SettingsError(f"{path}: {expected}, found no line at all")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import time
@@ -40,10 +41,12 @@ _EXCHANGE_ALIASES: Mapping[str, str] = MappingProxyType(
         "NFO": "NSE",
         "NSE_FO": "NSE",
         "NSE_INDEX": "NSE",
+        "NSE_EQ": "NSE",
         "BSE": "BSE",
         "BFO": "BSE",
         "BSE_FO": "BSE",
         "BSE_INDEX": "BSE",
+        "BSE_EQ": "BSE",
     }
 )
 
@@ -57,13 +60,22 @@ _SYMBOL_ALIASES: Mapping[str, str] = MappingProxyType(
         "NIFTYMIDSELECT": "MIDCPNIFTY",
         "NIFTYMIDCAPSELECT": "MIDCPNIFTY",
         "NIFTYNEXT50": "NIFTYNXT50",
+        "INDIAVIX": "INDIAVIX",
         "BSX": "SENSEX",
         "BKX": "BANKEX",
         "SX50": "SENSEX50",
     }
 )
 
+# What ISO 6166 makes of a security: two letters of the country, nine characters, a check digit.
+_ISIN = re.compile(r"[A-Z]{2}[A-Z0-9]{9}[0-9]")
+
 _BSE_SYMBOLS = frozenset({"SENSEX", "BANKEX", "SENSEX50"})
+
+INDICES = _BSE_SYMBOLS | {
+    "NIFTY", "BANKNIFTY", "FINNIFTY", "MIDCPNIFTY", "NIFTYNXT50", "NIFTYIT", "INDIAVIX"
+}  # fmt: skip
+"""Indices that a recording may be of by its name alone."""
 
 
 def canonical_exchange(text: str) -> str | None:
@@ -78,6 +90,23 @@ def canonical_symbol(text: str) -> str:
     """
     name = text.strip().upper()
     return _SYMBOL_ALIASES.get("".join(name.split()), name)
+
+
+def exchange_and_symbol(key: str) -> tuple[str, str] | None:
+    """Return the exchange and the underlying in a broker's key of an instrument.
+
+    Upstox writes `NSE_INDEX|Nifty Bank`, Kite `NSE:NIFTY BANK`; both are NSE BANKNIFTY.
+
+    Returns:
+        None for what is no such key, and for one that names a security by its ISIN (`NSE_EQ|INE002A01018`):
+        which symbol that is, no table here tells.
+    """
+    segment, separator, name = key.partition("|" if "|" in key else ":")
+    exchange = canonical_exchange(segment)
+    symbol = canonical_symbol(name)
+    if not separator or exchange is None or not symbol or _ISIN.fullmatch(symbol):
+        return None
+    return exchange, symbol
 
 
 def home_exchange(symbol: str) -> str:

@@ -1,82 +1,111 @@
-"""Lot sizes: how many units of the underlying one contract stands for, by session date.
+"""Lot sizes: how many units of the underlying one contract stands for, by session date and expiry.
 
 Exchange feeds give open interest and volume in contracts. On most days all contracts of a symbol have the
-same lot, so the session date is key enough; in the weeks after a revision contracts of two lots trade side
-by side, and for those days the lot is unknown rather than right for one half of the chain.
+same lot. In the weeks after a revision contracts of two lots trade side by side, and which has which is told
+by their expiry.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Final
 
 from catalog.editable_csv import Line, read_lines
 from catalog.exchanges import EXCHANGES, canonical_symbol
 
-_COLUMNS = ("exchange", "symbol", "valid_from", "lot_size")
-_SHIPPED = Path(__file__).parent / "data" / "lot_sizes.csv"
+_COLUMNS: Final = ("exchange", "symbol", "valid_from", "lot_size")
+_OPTIONAL: Final = ("expires_by",)
+_SHIPPED: Final = Path(__file__).parent / "data" / "lot_sizes.csv"
+
+_ALL_LATER: Final = date.max
+"""Limit of the line that holds for whatever expires after the others' limits."""
+
+_Ladder = dict[date, int | None]
+"""Lot by last expiry it holds for."""
+
+_Changes = dict[tuple[str, str], dict[date, _Ladder]]
+"""Ladders by exchange and symbol, and by the session date from which they hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class _History:
-    """Lot sizes of one symbol: `lots[i]` from `starts[i]` until the day before `starts[i + 1]`."""
+    """Lot sizes of one symbol: `ladders[i]` from `starts[i]` until the day before `starts[i + 1]`.
+
+    A ladder is pairs of last expiry and lot, in order: a contract has the lot of the first pair that its
+    expiry does not exceed.
+    """
 
     starts: tuple[date, ...]
-    lots: tuple[int | None, ...]
+    ladders: tuple[tuple[tuple[date, int | None], ...], ...]
 
 
 class LotSizes:
-    """Lot sizes by exchange, symbol and session date; what is not known is None, never guessed.
+    """Lot sizes by exchange, symbol, session date and expiry; what is not known is None, never guessed.
 
     Build it with `load`.
     """
 
-    def __init__(self, changes: Mapping[tuple[str, str], Mapping[date, int | None]]) -> None:
+    def __init__(self, changes: Mapping[tuple[str, str], Mapping[date, Mapping[date, int | None]]]) -> None:
         self._histories: dict[tuple[str, str], _History] = {}
         for key, by_day in changes.items():
             starts = tuple(sorted(by_day))
-            self._histories[key] = _History(starts, tuple(by_day[start] for start in starts))
+            self._histories[key] = _History(
+                starts, tuple(tuple(sorted(by_day[start].items(), key=_limit)) for start in starts)
+            )
 
     @classmethod
     def load(cls, extra: Path | None = None) -> LotSizes:
         """Read the shipped table and, laid over it, the user's.
 
-        A user's line replaces the shipped one of the same exchange, symbol and `valid_from`; any other
-        is added. Either way it holds until the next line of that symbol, whichever file has it.
+        A user's lines of one exchange, symbol and `valid_from` replace all shipped ones of these; any other
+        is added. Either way they hold until the next `valid_from` of that symbol, whichever file has it.
 
         Args:
-            extra: The user's file, of the same form as the shipped one; it need not exist.
+            extra: The user's file, of the same form as the shipped one, with or without its last column;
+                it need not exist.
 
         Raises:
             SettingsError: A line is not valid; the message names file and line.
         """
-        changes = _read(read_lines(_SHIPPED, _COLUMNS))
+        changes = _read(_SHIPPED)
         if extra is not None and extra.exists():
-            for key, by_day in _read(read_lines(extra, _COLUMNS)).items():
+            for key, by_day in _read(extra).items():
                 changes.setdefault(key, {}).update(by_day)
         return cls(changes)
 
-    def lot_size(self, exchange: str, symbol: str, day: date) -> int | None:
-        """Return the units of the underlying per contract in that session, None if that is not known.
+    def lot_size(self, exchange: str, symbol: str, day: date, expiry: date | None = None) -> int | None:
+        """Return a contract's units of the underlying in that session, None if that is not known.
 
         Args:
             exchange: `NSE` or `BSE`.
             symbol: Canonical underlying, e.g. `NIFTY`.
             day: Session date, exchange-local.
+            expiry: Of the contract; None where it is not known, which leaves the lot that all have.
         """
         history = self._histories.get((exchange, symbol))
         if history is None:
             return None
         index = bisect_right(history.starts, day)
-        return history.lots[index - 1] if index else None
+        if not index:
+            return None
+        ladder = history.ladders[index - 1]
+        if expiry is None:
+            return ladder[0][1] if len(ladder) == 1 and ladder[0][0] == _ALL_LATER else None
+        place = bisect_left(ladder, expiry, key=_limit)
+        return ladder[place][1] if place < len(ladder) else None
 
 
-def _read(lines: Iterable[Line]) -> dict[tuple[str, str], dict[date, int | None]]:
-    changes: dict[tuple[str, str], dict[date, int | None]] = {}
-    for line in lines:
+def _limit(step: tuple[date, int | None]) -> date:
+    return step[0]
+
+
+def _read(path: Path) -> _Changes:
+    changes: _Changes = {}
+    for line in read_lines(path, _COLUMNS, _OPTIONAL):
         exchange, symbol = line.fields["exchange"], line.fields["symbol"]
         if exchange not in EXCHANGES:
             raise line.error(f"{exchange!r} is no exchange; known: {', '.join(EXCHANGES)}")
@@ -85,10 +114,14 @@ def _read(lines: Iterable[Line]) -> dict[tuple[str, str], dict[date, int | None]
         if symbol != canonical_symbol(symbol):
             raise line.error(f"symbol {symbol!r} must be written {canonical_symbol(symbol)!r}")
         valid_from = line.date("valid_from")
-        by_day = changes.setdefault((exchange, symbol), {})
-        if valid_from in by_day:
-            raise line.error(f"{exchange} {symbol} has a second line for {valid_from}")
-        by_day[valid_from] = _lot(line)
+        ladder = changes.setdefault((exchange, symbol), {}).setdefault(valid_from, {})
+        expires_by = line.date("expires_by") if line.fields["expires_by"] else _ALL_LATER
+        if expires_by < valid_from:
+            raise line.error(f"expires_by {expires_by} is before valid_from {valid_from}")
+        if expires_by in ladder:
+            contracts = "" if expires_by == _ALL_LATER else f" and contracts that expire by {expires_by}"
+            raise line.error(f"{exchange} {symbol} has a second line for {valid_from}{contracts}")
+        ladder[expires_by] = _lot(line)
     return changes
 
 

@@ -74,6 +74,8 @@ class FeatureBatch(Base):
         content_digest: Digest of the rows, see `lake.digest`.
         state: `committed`; `foreign` if strikelake did not write the commit; `dropped` once its session was
             dropped on purpose.
+        flagged_rows: Rows by data-quality flag, a JSON object; null for tables that have no flags, and for
+            commits that did not count them.
     """
 
     __tablename__ = "ml_feature_batches"
@@ -104,6 +106,7 @@ class FeatureBatch(Base):
     last_event_time: Mapped[datetime | None] = mapped_column(UtcDateTime)
     content_digest: Mapped[str] = mapped_column(String(32))
     state: Mapped[str] = mapped_column(String(16))
+    flagged_rows: Mapped[str | None] = mapped_column(String(1024))
 
 
 class MirrorCursor(Base):

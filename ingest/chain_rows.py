@@ -21,6 +21,7 @@ from catalog.exchanges import canonical_symbol
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate, Reject
 from ingest.live_values import epoch_us, expiry_date, is_missing, number, shown
+from ingest.origins import origin_of
 
 BLOCK_ROWS = 4_096
 """Rows turned into arrays together."""
@@ -51,6 +52,7 @@ class _Segment:
     """Legs of one side of one update, as rows `start` to the start of the next segment."""
 
     update: ChainUpdate
+    number: int
     moment: datetime
     day: date
     option_type: str
@@ -67,6 +69,9 @@ class ChainRows:
         self._expiry_codes = _ExpiryCodes(exchange, reference)
         self._blocks: list[pa.Table] = []
         self._rejects: list[RejectedLeg] = []
+        self._updates: list[npt.NDArray[np.int64]] = []
+        self._update: ChainUpdate | None = None
+        self._update_number = 0
         self._start_block()
 
     def add(
@@ -112,7 +117,11 @@ class ChainRows:
                 for index, value in enumerate(values)
             ]
         day = self._calendar.session_date(self._exchange, moment)
-        self._segments.append(_Segment(update, moment, day, option_type, len(self._legs), len(legs)))
+        if update is not self._update:
+            self._update, self._update_number = update, self._update_number + 1
+        self._segments.append(
+            _Segment(update, self._update_number, moment, day, option_type, len(self._legs), len(legs))
+        )
         self._context.append(context)
         self._legs += legs
         if len(self._legs) >= BLOCK_ROWS:
@@ -123,6 +132,10 @@ class ChainRows:
         self._end_block()
         table = pa.concat_tables(self._blocks) if self._blocks else None
         return table, self._rejects
+
+    def update_numbers(self) -> npt.NDArray[np.int64]:
+        """One a row of what `finish` gave: which update brought it, counted up."""
+        return np.concatenate(self._updates)
 
     def _start_block(self) -> None:
         self._columns: dict[str, list[Any]] = {c.name: [] for c in _LEG} | {"underlying_price": []}
@@ -157,13 +170,15 @@ class ChainRows:
             numbers[column.name] = values
         numbers["underlying_price"] = np.where(np.isnan(own_price), numbers["underlying_price"], own_price)
         rows = self._table(numbers, sizes)
+        brought_by = np.repeat(np.array([s.number for s in self._segments]), sizes)
         if self._problems:
             self._reject()
             keep = np.ones(len(self._legs), dtype=bool)
             keep[list(self._problems)] = False
-            rows = rows.filter(pa.array(keep))
+            rows, brought_by = rows.filter(pa.array(keep)), brought_by[keep]
         if rows.num_rows:
             self._blocks.append(rows)
+            self._updates.append(brought_by)
         self._start_block()
 
     def _table(self, numbers: Mapping[str, _Floats], sizes: npt.NDArray[np.int64]) -> pa.Table:
@@ -240,6 +255,7 @@ class ChainRows:
                 found[0][0],
                 "; ".join(detail for _, detail in found),
                 leg_payload(self._legs[row], segment.option_type),
+                origin=origin_of(segment.update, segment.moment, self._legs[row], segment.option_type),
             )
             self._rejects.append(RejectedLeg(segment.update, segment.moment, reject))
 

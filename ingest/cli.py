@@ -9,6 +9,9 @@ from typing import Annotated
 
 import typer
 
+from ingest import quarantine_cli
+from ingest.quality_cli import EPILOG as QUALITY_EPILOG
+from ingest.quality_cli import quality
 from lake.cli import command_line, settings_of
 from lake.errors import MalformedInputError, SettingsError, StrikelakeError, TableNotFoundError
 from lake.output import Format, TextOrJson, show_rows, to_json
@@ -18,6 +21,9 @@ SIMULATOR = "simulator"
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
 )
+
+
+app.add_typer(quarantine_cli.app, name="quarantine")
 
 
 @app.callback()
@@ -33,6 +39,13 @@ def load(
         str | None,
         typer.Option(help="Wire format, see 'strikelake ingest sources'  [default: as the content says]"),
     ] = None,
+    captured_at: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"],
+            help="Indian time the files were saved at, for formats that do not say it.",
+        ),
+    ] = None,
     output: Annotated[TextOrJson, typer.Option(help="How to print the summary.")] = TextOrJson.TEXT,
 ) -> None:
     """Load recorded files; loading the same files twice adds nothing.
@@ -41,12 +54,14 @@ def load(
     stops a load: each bad row or file is in quarantine with its reason.
     """
     from ingest.load import load as run
-    from ingest.sources import ADAPTERS, ANY_FORMAT, AnyFormat, adapter, recording_files
+    from ingest.sources import ANY_FORMAT, AnyFormat, adapter, adapters, recording_files
+    from ingest.sources.values import INDIA
     from lake.progress import progress_bar
 
     if source == SIMULATOR:
         raise SettingsError("the simulator has no files: use 'strikelake ingest run --source simulator'")
-    chosen = AnyFormat(ADAPTERS.values()) if source is None else adapter(source)
+    known = adapters(captured_at=captured_at.replace(tzinfo=INDIA) if captured_at else None)
+    chosen = AnyFormat(known.values()) if source is None else adapter(source, known)
     settings = settings_of(ctx)
     files = [file for path in paths for file in recording_files(chosen, path)]
     if not files:
@@ -64,15 +79,17 @@ def load(
             to_json(
                 {
                     "sources": summary.sources, "files": summary.files, "chains": summary.chains,
-                    "rows": summary.rows, "known": summary.known, "quarantined": summary.quarantined,
+                    "rows": summary.rows, "candles": summary.candles, "known": summary.known,
+                    "quarantined": summary.quarantined,
                     "unreadable": summary.unreadable, "mirrored": summary.mirrored,
                 }
             )
         )  # fmt: skip
     else:
+        candles = f" ({summary.candles:,} of candles)" if summary.candles else ""
         typer.echo(
-            f"{summary.files:,} files: {summary.chains:,} chains, {summary.rows:,} rows committed; "
-            f"{summary.known:,} chains or rejects were loaded before"
+            f"{summary.files:,} files: {summary.chains:,} chains, {summary.rows:,} rows{candles} committed; "
+            f"{summary.known:,} {'updates' if candles else 'chains'} or rejects were loaded before"
         )
         if source is None:
             typer.echo(f"recognised: {_formats(summary.sources)}")
@@ -80,8 +97,7 @@ def load(
             total = sum(summary.quarantined.values())
             reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in sorted(summary.quarantined.items()))
             typer.echo(f"{total:,} rows in quarantine: {reasons}")
-            query = "SELECT reason, detail, payload FROM quarantine LIMIT 20"
-            typer.echo(f'  see: {command_line(settings)} sql "{query}"')
+            typer.echo(f"  see: {command_line(settings)} ingest quarantine list")
     if not summary.mirrored:
         typer.echo("the catalog is behind: run 'strikelake catalog sync'", err=True)
     if summary.sources.keys() == {ANY_FORMAT}:
@@ -166,6 +182,9 @@ def status(
     rows = ledger(settings.lake, by_app=by_app)
     columns = ["table", "exchange", "offered", "spooled", "committed", "quarantined", "dropped"]
     show_rows(rows, output, columns=["app_id", *columns] if by_app else columns)
+
+
+app.command(epilog=QUALITY_EPILOG)(quality)
 
 
 @app.command(epilog="Example: strikelake ingest commit --app-id live")

@@ -13,9 +13,11 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from sqlalchemy import Engine
 
+from catalog import flag_counts
 from catalog.batches import sync
 from catalog.contracts import CAPTURED, Contract
 from catalog.database import open_database
+from ingest.events import CHAIN_TABLE
 from lake.append import append, sync_log
 from lake.errors import (
     CatalogUnavailableError,
@@ -164,6 +166,7 @@ class Committer:
                 "app_id": self.app_id,
                 "seq_first": waiting.first,
                 "seq_last": waiting.last,
+                **_flag_counts(table, waiting.rows),
             },
             handle=handle,
             synced_through=self._synced.get(table),
@@ -222,6 +225,10 @@ class Committer:
             logger.error("mirror is behind", extra={"action": "mirror", "error": str(error)})  # noqa: TRY400
 
 
+def _flag_counts(table: str, rows: pa.Table) -> dict[str, object]:
+    return {flag_counts.METADATA_KEY: flag_counts.flagged_rows(rows)} if table == CHAIN_TABLE else {}
+
+
 def _with_batch_id(waiting: SpooledRows, contract: Contract, batch_id: str, columns: list[str]) -> pa.Table:
     """The rows in the order of the contract's columns, further features after them by name.
 
@@ -248,6 +255,10 @@ def _with_batch_id(waiting: SpooledRows, contract: Contract, batch_id: str, colu
         column = spelling.setdefault(name.casefold(), name)
         values = rows.column(name)
         features[column] = pc.coalesce(features[column], values) if column in features else values
+    for since in contract.columns:
+        # Entries of an earlier version lack the columns that came since.
+        if since.name not in rows.column_names and not since.required:
+            rows = rows.append_column(since.name, pa.nulls(rows.num_rows, since.type))
     result = rows.select(known)
     for name in sorted(features):
         result = result.append_column(name, features[name])

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from catalog.exchanges import canonical_exchange
+from catalog.quarantine_store import Kept
 from catalog.reference import ReferenceData
 from ingest.chain_rows import ChainRows, context_numbers, leg_payload
 from ingest.events import (
@@ -27,8 +28,10 @@ from ingest.events import (
     rows_offered,
 )
 from ingest.feature_rows import FeatureRows
+from ingest.feed_quality import FeedQuality
 from ingest.live_values import event_moment, moment_of, shown
-from ingest.quarantine import quarantine_entries
+from ingest.origins import origin_of
+from ingest.quarantine import quarantined
 from ingest.signal_rows import SignalRows, signal_values
 from lake.errors import MalformedInputError
 from lake.spool import Entry, Key
@@ -51,17 +54,27 @@ class Converted:
         offered: Rows that were offered, by (table, exchange); all of them are in `entries`.
         rejects: Rejects by reason.
         identities: Identities of the updates, where they have one.
+        files: Rejects too long for a row; to be on the disk before the entries are in the spool.
     """
 
     entries: list[Entry] = field(default_factory=list)
     offered: dict[Key, int] = field(default_factory=dict)
     rejects: dict[str, int] = field(default_factory=dict)
     identities: list[bytes] = field(default_factory=list)
+    files: list[Kept] = field(default_factory=list)
+
+    def add_counts(self, counts: Entry | None) -> None:
+        """Take in rows of ours that nobody offered: they are counted as offered, too."""
+        if counts is not None:
+            self.entries.append(counts)
+            key = (counts.table, counts.group)
+            self.offered[key] = self.offered.get(key, 0) + counts.rows
 
     def add(self, other: Converted) -> None:
         """Take in what further updates became."""
         self.entries += other.entries
         self.identities += other.identities
+        self.files += other.files
         for key, rows in other.offered.items():
             self.offered[key] = self.offered.get(key, 0) + rows
         for reason, count in other.rejects.items():
@@ -69,7 +82,11 @@ class Converted:
 
 
 def convert(
-    updates: Iterable[ChainUpdate], reference: ReferenceData, *, pause: Callable[[], None] | None = None
+    updates: Iterable[ChainUpdate],
+    reference: ReferenceData,
+    *,
+    pause: Callable[[], None] | None = None,
+    quality: FeedQuality | None = None,
 ) -> Converted:
     """Convert updates; every offered row becomes exactly one row or one reject.
 
@@ -77,10 +94,12 @@ def convert(
         updates: As handed over; nothing in them is trusted.
         reference: Calendar and lot sizes.
         pause: Called between steps, to let other threads run.
+        quality: Judges the rows of chains and remembers them; None leaves `dq_flags` at 0. Its counts are
+            entries of their own, offered like rows.
     """
     given = list(updates)
     try:
-        return _convert(given, reference, pause)
+        return _convert(given, reference, pause, quality)
     except Exception as error:
         # One value that raises (in its `__float__`, its `__hash__`, its text) must cost no other update.
         logger.exception("updates could not be converted together", extra={"action": "convert"})
@@ -88,12 +107,15 @@ def convert(
             return _refused(given[0], reference, error)
     done = Converted()
     for update in given:
-        done.add(convert([update], reference, pause=pause))
+        done.add(convert([update], reference, pause=pause, quality=quality))
     return done
 
 
 def _convert(
-    updates: list[ChainUpdate], reference: ReferenceData, pause: Callable[[], None] | None
+    updates: list[ChainUpdate],
+    reference: ReferenceData,
+    pause: Callable[[], None] | None,
+    quality: FeedQuality | None,
 ) -> Converted:
     done = Converted()
     collected = _Collected(reference)
@@ -120,7 +142,7 @@ def _convert(
             rejects += collected.add(update, exchange, prepared, prepared.moment, pause)
         if rejects:
             rejected.append((update, prepared.moment, rejects))
-    rejected += collected.finish(done)
+    rejected += collected.finish(done, pause, quality)
     _file(rejected, reference, done)
     return done
 
@@ -161,12 +183,17 @@ class _Collected:
         bad = features.add(update, moment, day)
         return [bad] if bad else []
 
-    def finish(self, done: Converted) -> list[_Rejected]:
+    def finish(
+        self, done: Converted, pause: Callable[[], None] | None, quality: FeedQuality | None
+    ) -> list[_Rejected]:
         """Put the rows into `done`; gives back legs that are no rows after all."""
         rejected: list[_Rejected] = []
         for exchange, chain in self._chains.items():
             table, bad_legs = chain.finish()
             if table is not None:
+                if quality is not None:
+                    table, counts = quality.check(exchange, table, chain.update_numbers(), pause)
+                    done.add_counts(counts)
                 done.entries.append(Entry(CHAIN_TABLE, exchange, CHAIN_TABLE, table))
             rejected += [(leg.update, leg.moment, [leg.reject]) for leg in bad_legs]
         for exchange, features in self._features.items():
@@ -224,7 +251,12 @@ def _prepare(update: ChainUpdate, exchange: str, reference: ReferenceData) -> _P
             problem = ("bad_event_time", str(error))
     if problem:
         for option_type, found in legs:
-            rejects += [Reject(*problem, leg_payload(leg, option_type)) for leg in found]
+            rejects += [
+                Reject(
+                    *problem, leg_payload(leg, option_type), origin=origin_of(update, None, leg, option_type)
+                )
+                for leg in found
+            ]
         if brings_features:
             rejects.append(Reject(*problem, update.features, FEATURE_TABLE))
         if update.signal is not None:
@@ -234,7 +266,15 @@ def _prepare(update: ChainUpdate, exchange: str, reference: ReferenceData) -> _P
     if problems:
         detail = "; ".join(problems)
         for option_type, found in legs:
-            rejects += [Reject("bad_number", detail, leg_payload(leg, option_type)) for leg in found]
+            rejects += [
+                Reject(
+                    "bad_number",
+                    detail,
+                    leg_payload(leg, option_type),
+                    origin=origin_of(update, moment, leg, option_type),
+                )
+                for leg in found
+            ]
         legs = []
     signal = None
     if update.signal is not None:
@@ -254,13 +294,17 @@ def _file(rejected: list[_Rejected], reference: ReferenceData, done: Converted) 
     for update, moment, rejects in grouped.values():
         exchange = exchange_key(update.exchange)
         source: Any = update.source
-        done.entries += quarantine_entries(
-            rejects,
+        origin = origin_of(update, moment)
+        filed = quarantined(
+            [reject if reject.origin is not None else replace(reject, origin=origin) for reject in rejects],
             exchange=exchange,
             day=reference.calendar.session_date(exchange, moment or moment_of(update.received_ns)),
             received_ns=update.received_ns,
             source=source if isinstance(source, str) else shown(source),
+            identity=update.identity,
         )
+        done.entries += filed.entries
+        done.files += filed.files
         for reject in rejects:
             done.rejects[reject.reason] = done.rejects.get(reject.reason, 0) + 1
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from catalog.exchanges import canonical_exchange
+from ingest.origins import Origin, RawLegs
 
 CHAIN_TABLE = "option_chain"
 FEATURE_TABLE = "ml_features"
 SIGNAL_TABLE = "signals"
+CANDLE_TABLE = "candles"
 
 
 @dataclass(slots=True, frozen=True)
@@ -22,12 +25,14 @@ class Reject:
         detail: For a person: which field, which value, what was expected.
         payload: The input as it came, JSON-serialisable where possible.
         table: The table the input was meant for.
+        origin: What else it takes to try again; None where the update it is in has it all.
     """
 
     reason: str
     detail: str
     payload: Any
     table: str = CHAIN_TABLE
+    origin: Origin | None = None
 
 
 @dataclass(slots=True)
@@ -70,6 +75,37 @@ class ChainUpdate:
     rejects: tuple[Reject, ...] = ()
     identity: bytes | None = None
     signal: Any = None
+    raw_legs: RawLegs | None = None
+
+
+@dataclass(slots=True)
+class CandleUpdate:
+    """Candles of one session of one underlying or index, as a recording has them.
+
+    `candles` holds one mapping a candle with the keys `start_time` (aware), `interval_s`, `instrument`,
+    `expiry`, `strike`, `option_type` and those of the figures in `candles`: `open`, `high`, `low`, `close`,
+    `settle`, `volume`, `oi`, `oi_change`, `trades`, `turnover`, `underlying_price`, `lot_size`. Units are
+    those of the table; missing is None or absent. `raw` is the candle as it came, for a reject.
+
+    Attributes:
+        exchange: `NSE` or `BSE`.
+        symbol: Canonical index or underlying, e.g. `NIFTY`.
+        received_ns: When strikelake got it, epoch nanoseconds.
+        candles: The candles, in the order of the recording.
+        day: Session date to file rejects under; None if it is not known.
+        source: Name of the source adapter.
+        rejects: What the source could not convert.
+        identity: What makes this update the same one when it is loaded again.
+    """
+
+    exchange: str
+    symbol: str
+    received_ns: int
+    candles: Sequence[Mapping[str, Any]]
+    day: date | None
+    source: str
+    rejects: tuple[Reject, ...] = ()
+    identity: bytes | None = None
 
 
 def legs_in(legs: Any) -> int:
@@ -105,5 +141,14 @@ def rows_offered(update: ChainUpdate) -> dict[tuple[str, str], int]:
         counts[SIGNAL_TABLE, exchange] = 1
     for reject in update.rejects:
         key = (reject.table, exchange)
+        counts[key] = counts.get(key, 0) + 1
+    return counts
+
+
+def candles_offered(update: CandleUpdate) -> dict[tuple[str, str], int]:
+    """Rows an update of candles offers, by (table, exchange)."""
+    counts = {(CANDLE_TABLE, update.exchange): len(update.candles)} if update.candles else {}
+    for reject in update.rejects:
+        key = (reject.table, update.exchange)
         counts[key] = counts.get(key, 0) + 1
     return counts

@@ -9,26 +9,35 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from catalog.contracts import OPTION_CHAIN
+from catalog.quarantine_store import Kept
 from catalog.reference import ReferenceData
-from ingest.committer import Committer
+from ingest.backfill_stream import APP_ID, BackfillStream
 from ingest.convert import convert
-from ingest.events import ChainUpdate, exchange_key, rows_offered
-from ingest.quarantine import quarantine_entries
+from ingest.convert_candles import convert_candles
+from ingest.events import (
+    CANDLE_TABLE,
+    CHAIN_TABLE,
+    CandleUpdate,
+    ChainUpdate,
+    candles_offered,
+    exchange_key,
+    rows_offered,
+)
+from ingest.feed_quality import FeedQuality
+from ingest.quarantine import quarantined
 from ingest.sources.base import FileReject, SourceAdapter
 from ingest.sources.recognise import AnyFormat
-from lake.errors import StrikelakeError
-from lake.process_lock import ProcessLock
 from lake.settings import Settings
-from lake.spool import Entry, Key, Spool
+from lake.spool import Entry, Key
 
 logger = logging.getLogger(__name__)
 
-APP_ID = "backfill"
-"""Stream of all backfills of a lake; its spool remembers what was loaded."""
+__all__ = ["APP_ID", "LoadSummary", "load"]
 
 _SPOOL_ROWS = 20_000
 _COMMIT_ROWS = 400_000
+# Of files kept whole.
+_HELD_BYTES = 1 << 25
 
 
 @dataclass(slots=True)
@@ -40,8 +49,9 @@ class LoadSummary:
         files: Files read.
         unreadable: Files that could not be opened, with the system's message.
         chains: Chain updates taken in.
-        rows: Rows taken in and committed.
-        known: Chains and rejects that an earlier load took in, left alone.
+        rows: Rows of chains and candles taken in and committed.
+        candles: Those of candles among them.
+        known: Chains, candles and rejects that an earlier load took in, left alone.
         quarantined: Rows in quarantine, by reason.
         mirrored: False if the catalog could not be reached.
     """
@@ -51,6 +61,7 @@ class LoadSummary:
     unreadable: dict[str, str] = field(default_factory=dict)
     chains: int = 0
     rows: int = 0
+    candles: int = 0
     known: int = 0
     quarantined: dict[str, int] = field(default_factory=dict)
     mirrored: bool = True
@@ -62,32 +73,25 @@ class _Loader:
     def __init__(self, settings: Settings, summary: LoadSummary) -> None:
         self._summary = summary
         self._reference = ReferenceData.load(settings.root)
-        self._lock = ProcessLock(settings.lake.spools / f"{APP_ID}.tap.lock", role="loader of this lake")
-        try:
-            self._committer = Committer(settings, app_id=APP_ID)
-        except BaseException:
-            self._lock.release()
-            raise
-        try:
-            self._spool = Spool(settings.lake.spools / f"{APP_ID}.db")
-        except BaseException:
-            self._committer.close()
-            self._lock.release()
-            raise
+        self._quality = FeedQuality(self._reference.calendar, live=False)
+        self._stream = BackfillStream(settings)
         self._chains: list[ChainUpdate] = []
+        self._candles: list[CandleUpdate] = []
         self._entries: list[Entry] = []
+        self._files: list[Kept] = []
         self._offered: dict[Key, int] = {}
         self._identities: dict[bytes, None] = {}
         self._rows = 0
         self._uncommitted = 0
+        self._held_bytes = 0
 
     @property
     def reference(self) -> ReferenceData:
         return self._reference
 
-    def take(self, item: ChainUpdate | FileReject) -> None:
+    def take(self, item: ChainUpdate | CandleUpdate | FileReject) -> None:
         if item.identity is not None:
-            if item.identity in self._identities or self._spool.known([item.identity]):
+            if item.identity in self._identities or self._stream.known(item.identity):
                 self._summary.known += 1
                 return
             self._identities[item.identity] = None
@@ -95,52 +99,69 @@ class _Loader:
             self._take_file_reject(item)
             return
         item.received_ns = time.time_ns()
-        self._chains.append(item)
-        self._rows += sum(rows_offered(item).values())
-        self._summary.chains += 1
+        if isinstance(item, CandleUpdate):
+            self._candles.append(item)
+            self._rows += sum(candles_offered(item).values())
+        else:
+            self._chains.append(item)
+            self._rows += sum(rows_offered(item).values())
+            self._summary.chains += 1
         if self._rows >= _SPOOL_ROWS:
             self.spool()
 
     def spool(self) -> None:
-        converted = convert(self._chains, self._reference)
+        converted = convert(self._chains, self._reference, quality=self._quality)
+        converted.add(convert_candles(self._candles, self._reference))
         offered = dict(self._offered)
         for key, rows in converted.offered.items():
             offered[key] = offered.get(key, 0) + rows
-        self._spool.put([*converted.entries, *self._entries], offered=offered, identities=self._identities)
+        self._stream.put(
+            [*converted.entries, *self._entries],
+            offered=offered,
+            identities=self._identities,
+            files=[*converted.files, *self._files],
+        )
         for reason, count in converted.rejects.items():
             self._count_rejects(reason, count)
-        self._summary.rows += sum(e.rows for e in converted.entries if e.table == OPTION_CHAIN.table)
+        candles = sum(e.rows for e in converted.entries if e.table == CANDLE_TABLE)
+        self._summary.candles += candles
+        self._summary.rows += candles + sum(e.rows for e in converted.entries if e.table == CHAIN_TABLE)
         self._uncommitted += self._rows
-        self._chains, self._entries, self._offered, self._identities, self._rows = [], [], {}, {}, 0
+        self._chains, self._candles, self._entries, self._files = [], [], [], []
+        self._offered, self._identities, self._rows, self._held_bytes = {}, {}, 0, 0
         if self._uncommitted >= _COMMIT_ROWS:
             self.commit()
 
     def commit(self) -> None:
-        try:
-            result = self._committer.flush()
-        except OSError as error:
-            raise StrikelakeError(
-                f"a commit failed: {error}; what was spooled is kept, load again once that is repaired"
-            ) from error
+        result = self._stream.commit()
         self._summary.mirrored = self._summary.mirrored and result.mirrored
         self._uncommitted = 0
 
     def close(self) -> None:
-        self._spool.close()
-        self._committer.close()
-        self._lock.release()
+        self._stream.close()
 
     def _take_file_reject(self, item: FileReject) -> None:
         now_ns = time.time_ns()
         exchange = exchange_key(item.exchange)
         day = self._reference.calendar.session_date(exchange, _utc(now_ns))
-        self._entries += quarantine_entries(
-            [item.reject], exchange=exchange, day=day, received_ns=now_ns, source=item.source
+        filed = quarantined(
+            [item.reject],
+            exchange=exchange,
+            day=day,
+            received_ns=now_ns,
+            source=item.source,
+            identity=item.identity,
+            content=item.content,
         )
+        self._entries += filed.entries
+        self._files += filed.files
+        self._held_bytes += sum(len(file.data) for file in filed.files)
         key = (item.reject.table, exchange)
         self._offered[key] = self._offered.get(key, 0) + 1
         self._count_rejects(item.reject.reason, 1)
         self._rows += 1
+        if self._held_bytes >= _HELD_BYTES:
+            self.spool()
 
     def _count_rejects(self, reason: str, count: int) -> None:
         self._summary.quarantined[reason] = self._summary.quarantined.get(reason, 0) + count
@@ -190,14 +211,15 @@ def load(
             dict(adapter.chosen) if isinstance(adapter, AnyFormat) else {adapter.name: summary.files}
         )
     logger.info("files loaded", extra={"action": "load", "sources": summary.sources, "files": summary.files,
-                                       "chains": summary.chains, "rows": summary.rows})  # fmt: skip
+                                       "chains": summary.chains, "candles": summary.candles,
+                                       "rows": summary.rows})  # fmt: skip
     return summary
 
 
 def _read(
     adapter: SourceAdapter, file: Path, reference: ReferenceData, summary: LoadSummary
-) -> Iterator[ChainUpdate | FileReject]:
-    """The chains of one file; a file that cannot be read is noted (not so a failing spool or lake)."""
+) -> Iterator[ChainUpdate | CandleUpdate | FileReject]:
+    """What one file brings; a file that cannot be read is noted (not so a failing spool or lake)."""
     chains = adapter.read(file, reference)
     while True:
         try:

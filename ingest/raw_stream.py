@@ -17,6 +17,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from ingest.freshness import DEFAULT_WITHIN_S, EVERY_SYMBOL
 from ingest.tap import StreamTap
 from lake.errors import StrikelakeError
 from lake.settings import Settings, load_settings
@@ -127,6 +128,21 @@ def enqueue_raw_stream_event(
     except Exception:
         logger.exception("update was not taken", extra={"action": "enqueue"})
         return False
+
+
+def is_fresh(exchange: str, *, within_s: float = DEFAULT_WITHIN_S, symbol: str = EVERY_SYMBOL) -> bool:
+    """Whether the feed of an exchange is known to live; returns at once, never raises, False when in doubt.
+
+    Ask it before anything is done automatically: see `StreamTap.is_fresh`. Without a running capture
+    nothing is known, so the answer is False.
+
+    Args:
+        exchange: `NSE` or `BSE`.
+        within_s: How old the newest living chain may be, by time of receipt.
+        symbol: Only chains of this underlying count; those of any by default.
+    """
+    tap = _tap
+    return tap is not None and tap.is_fresh(exchange, within_s=within_s, symbol=symbol)
 
 
 def _start_in_background() -> StreamTap | None:

@@ -20,6 +20,7 @@ from time import time_ns as _now_ns
 from typing import TYPE_CHECKING, Any
 
 from ingest.events import ChainUpdate, rows_offered
+from ingest.freshness import DEFAULT_WITHIN_S, EVERY_SYMBOL, Freshness
 
 if TYPE_CHECKING:
     from lake.settings import Settings
@@ -59,13 +60,15 @@ class StreamTap:
 
     Attributes:
         settings: As given; see `lake.settings`.
+        freshness: Signs of life of the feeds, kept by the drain; `is_fresh` reads it.
         copy: Whether updates are copied as they are handed over.
     """
 
     # Slots, and a clock at hand: after a sleep everything is out of the cache, and each look-up counts.
     __slots__ = (
         "__weakref__", "_accepting", "_closed", "_closed_whole", "_drop_lock", "_dropped_updates", "_drops",
-        "_limit", "_queue", "_spooled_updates", "_straight", "_taken", "_workers", "copy", "settings",
+        "_limit", "_queue", "_spooled_updates", "_straight", "_taken", "_workers", "copy",
+        "freshness", "settings",
     )  # fmt: skip
 
     def __init__(self, settings: Settings, *, copy: bool = False, start: bool = True) -> None:
@@ -82,6 +85,7 @@ class StreamTap:
         """
         self.settings = settings
         self.copy = copy
+        self.freshness = Freshness()
         self._queue: deque[ChainUpdate | tuple[Any, ...]] = deque()
         self._limit = settings.raw_stream_queue_size
         # Taken by callers that drop something, and by the drain for the time of swapping one dict.
@@ -190,6 +194,43 @@ class StreamTap:
             logger.exception("update was not taken", extra={"action": "offer"})
             return False
         return True
+
+    def connection(self, exchange: str, source: str, *, up: bool) -> None:
+        """Tell that a source's connection came up or went down. Never waits, never raises.
+
+        A source that never tells is taken as up once it has sent something that session.
+
+        Args:
+            exchange: `NSE` or `BSE`.
+            source: As in the updates it hands over.
+            up: Whether data can come.
+        """
+        self.freshness.connection(exchange, source, up=up)
+
+    def is_fresh(
+        self, exchange: str, *, within_s: float = DEFAULT_WITHIN_S, symbol: str = EVERY_SYMBOL
+    ) -> bool:
+        """Whether the feed of an exchange is known to live: False when in doubt. Never waits, never raises.
+
+        For an app that is about to act on its own. True only if a chain came within the limit that is new in
+        its values, timely and plausible (see `catalog.dq_flags.LIFELESS`), the drain is at work, and the
+        connection it came over is not known to be down. The first chain after a start cannot be compared
+        with anything, so a feed is fresh from its second one on.
+
+        Args:
+            exchange: `NSE` or `BSE`.
+            within_s: How old the newest living chain may be, by time of receipt.
+            symbol: Only chains of this underlying count; those of any by default.
+        """
+        try:
+            workers = self._workers
+            return (
+                workers is not None
+                and workers.is_draining
+                and self.freshness.is_fresh(exchange, within_s, symbol)
+            )
+        except Exception:  # noqa: BLE001 - asked by a live app, with whatever arguments
+            return False
 
     def start(self) -> None:
         """Start the background threads; starting twice does nothing.

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from catalog.quarantine_store import QuarantineStore
 from catalog.reference import ReferenceData
 from ingest.after_close import AfterClose
 from ingest.committer import Committer
 from ingest.convert import Converted, convert
+from ingest.feed_quality import FeedQuality
 from ingest.tap import SPOOL_FULL
 from lake.errors import StrikelakeError
 from lake.process_lock import ProcessLock
@@ -36,8 +38,12 @@ _WARN_EVERY_S = 10.0
 class TapWorkers:
     """Starts, feeds and ends the threads of one tap."""
 
-    def __init__(self, tap: StreamTap) -> None:
+    def __init__(self, tap: StreamTap, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
         """Take the tap's lock and open its spool.
+
+        Args:
+            tap: Whose updates to keep.
+            clock_ns: Now, epoch nanoseconds, by which feeds are found silent.
 
         Raises:
             StreamInUseError: Another process already taps under this app id.
@@ -46,6 +52,7 @@ class TapWorkers:
         # The first array makes pyarrow import pandas: half a second with the interpreter held, so now.
         pa.array(np.zeros(1))
         self._tap = tap
+        self._clock_ns = clock_ns
         self._settings = tap.settings
         self._stop = threading.Event()
         self._drain_now = threading.Event()
@@ -61,8 +68,10 @@ class TapWorkers:
         )
         try:
             self._reference = ReferenceData.load(self._settings.root)
+            self._quality = FeedQuality(self._reference.calendar, live=True, freshness=tap.freshness)
             self._after_close = AfterClose(self._settings.lake, self._reference.calendar)
             self._spool = Spool(tap.spool_path)
+            self._quarantine = QuarantineStore(self._settings.lake)
         except BaseException:
             self._lock.release()
             raise
@@ -72,6 +81,11 @@ class TapWorkers:
             self._threads.append(
                 threading.Thread(target=self._commit_loop, name="strikelake-commit", daemon=True)
             )
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the drain is at work: a tap whose drain died keeps nothing of what it is offered."""
+        return not self._stop.is_set() and self._threads[0].is_alive()
 
     def start(self) -> None:
         """Start the threads."""
@@ -147,12 +161,22 @@ class TapWorkers:
             left -= len(updates)
             drops = self._tap.take_drops()
             if updates or drops:
-                converted = convert(updates, self._reference, pause=_pause)
+                converted = convert(updates, self._reference, pause=_pause, quality=self._quality)
                 self._unsaved = (len(updates), converted, drops)
                 self._save()
             # Not "until nothing is dropped any more": while the queue is full that would never come.
             if not updates or left <= 0:
-                return
+                break
+        self._note_silence()
+
+    def _note_silence(self) -> None:
+        """Spool what the minute that just ended lacked, after everything that came in it."""
+        silence = Converted()
+        for entry in self._quality.look(self._clock_ns() // 1000):
+            silence.add_counts(entry)
+        if silence.entries:
+            self._unsaved = (0, silence, {})
+            self._save()
 
     def _save(self) -> None:
         """Put what was converted into the spool; it is kept in memory until that worked."""
@@ -164,6 +188,8 @@ class TapWorkers:
             self._spool.put([], offered=_with_drops(converted.offered, drops), dropped={**drops, **given_up})
             self._tap.count_lost(updates, {}, SPOOL_FULL)
         else:
+            for file in converted.files:
+                self._quarantine.keep(file)
             self._spool.put(converted.entries, offered=_with_drops(converted.offered, drops), dropped=drops)
             self._tap.count_spooled(updates)
         self._unsaved = None

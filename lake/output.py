@@ -106,7 +106,7 @@ def _table(rows: Sequence[Row], names: list[str], zone: str, limit: int | None) 
     shown = rows if limit is None else rows[:limit]
     cells = {name: [_cell(row[name], ZoneInfo(zone)) for row in shown] for name in names}
     right = {n: all(isinstance(r[n], int | float | Decimal | None) for r in shown) for n in names}
-    titles = {n: _printable(n) for n in names}
+    titles = {n: printable(n) for n in names}
     width = {n: max([len(titles[n]), *map(len, cells[n])]) for n in names}
     room = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 10_000
     _narrow(width, [n for n in names if not right[n]], room)
@@ -184,13 +184,20 @@ def _cell(value: Any, zone: ZoneInfo) -> str:
             f".{moment.microsecond:06d}".rstrip("0") if moment.microsecond else ""
         )
     if isinstance(value, list | dict):
-        return _printable(json.dumps(_plain(value, zone), ensure_ascii=False))
-    return _printable(str(value))
+        return printable(json.dumps(_plain(value, zone), ensure_ascii=False))
+    return printable(str(value))
 
 
-def _printable(text: str) -> str:
-    """Line breaks and control characters from data would break the table, or drive the terminal."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+def printable(text: str) -> str:
+    """Text from data as a terminal may show it: line breaks and control characters would drive it."""
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def _write(text: str) -> None:

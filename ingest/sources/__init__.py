@@ -1,48 +1,87 @@
-"""Recorded chains: one adapter per wire format, found by name."""
+"""Recorded chains and candles: one adapter per wire format, found by name."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from ingest.sources.base import SourceAdapter
+from ingest.sources.base import FormatAdapter, SourceAdapter
+from ingest.sources.bhavcopy_legacy import BhavcopyLegacy
+from ingest.sources.bhavcopy_udiff import BhavcopyUdiff
 from ingest.sources.bse_json import BseJson
+from ingest.sources.candle_csv import CandleCsv
+from ingest.sources.candle_json import CandleJson
 from ingest.sources.kite_poll import KitePoll
+from ingest.sources.kite_ticks import KiteTicks
 from ingest.sources.nse_json import NseJson
 from ingest.sources.nse_live_csv import NseLiveCsv
+from ingest.sources.nse_table_csv import NseTableCsv
 from ingest.sources.nse_v3_table import NseV3Table
+from ingest.sources.nse_website_csv import NseWebsiteCsv
 from ingest.sources.recognise import ANY_FORMAT, AnyFormat
+from ingest.sources.upstox_log import UpstoxLog
+from ingest.sources.wire_format import WireFormat
 from lake.errors import MalformedInputError, SettingsError
 
-__all__ = ["ADAPTERS", "ANY_FORMAT", "AnyFormat", "adapter", "recording_files"]
+__all__ = ["ADAPTERS", "ANY_FORMAT", "WIRES", "AnyFormat", "adapter", "adapters", "recording_files"]
 
-_ADAPTERS: Final[tuple[SourceAdapter, ...]] = (
-    NseJson(),
-    BseJson(),
-    KitePoll(),
-    NseLiveCsv(),
-    NseV3Table(),
+
+def adapters(*, captured_at: datetime | None = None) -> Mapping[str, SourceAdapter]:
+    """Return every adapter by its name, in the order in which they are listed.
+
+    Args:
+        captured_at: When the files were recorded, aware, for formats that do not say it.
+    """
+    every: tuple[SourceAdapter, ...] = (*_chain_adapters(captured_at), *_CANDLE_ADAPTERS)
+    return MappingProxyType({each.name: each for each in every})
+
+
+def _chain_adapters(captured_at: datetime | None) -> tuple[FormatAdapter, ...]:
+    return (
+        NseJson(),
+        BseJson(),
+        KitePoll(),
+        NseLiveCsv(),
+        NseV3Table(),
+        NseTableCsv(),
+        NseWebsiteCsv(captured_at),
+        UpstoxLog(),
+        KiteTicks(),
+    )
+
+
+_CANDLE_ADAPTERS: Final[tuple[SourceAdapter, ...]] = (
+    BhavcopyLegacy(),
+    BhavcopyUdiff(),
+    CandleCsv(),
+    CandleJson(),
 )
 
-ADAPTERS: Final[Mapping[str, SourceAdapter]] = MappingProxyType({each.name: each for each in _ADAPTERS})
+ADAPTERS: Final = adapters()
+
+WIRES: Final[Mapping[str, WireFormat]] = MappingProxyType(
+    {each.wire.source: each.wire for each in _chain_adapters(None)}
+)
+"""The wire formats of chains, by name: how a rejected leg of theirs is tried again."""
 
 
-def adapter(name: str) -> SourceAdapter:
+def adapter(name: str, known: Mapping[str, SourceAdapter] = ADAPTERS) -> SourceAdapter:
     """Return the adapter of that name.
 
     Raises:
         SettingsError: There is none; the message lists those there are.
     """
     try:
-        return ADAPTERS[name]
+        return known[name]
     except KeyError:
         wanted = name.strip().lower().replace("_", "-")
-        close = difflib.get_close_matches(wanted, ADAPTERS, n=1, cutoff=0.5)
+        close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.5)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise SettingsError(f"no source {name!r}{hint} Known sources: {', '.join(ADAPTERS)}") from None
+        raise SettingsError(f"no source {name!r}{hint} Known sources: {', '.join(known)}") from None
 
 
 def recording_files(source: SourceAdapter, path: Path) -> list[Path]:

@@ -1,8 +1,8 @@
 """What every source adapter of recorded files is, and the parsing they share.
 
-An adapter turns one wire format into `ChainUpdate`s. It declares the format's units, time zone and
-null forms at its top, converts to canonical units, and never raises for bad content: a bad leg goes
-into `ChainUpdate.rejects`, a file that is no recording at all becomes a `FileReject`.
+An adapter turns one wire format into `ChainUpdate`s or `CandleUpdate`s. It declares the format's units, time
+zone and null forms at its top, converts to canonical units, and never raises for bad content: a bad leg or
+candle goes into the update's `rejects`, a file that is no recording at all becomes a `FileReject`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from catalog.quarantine_store import Kept
 from catalog.reference import ReferenceData
-from ingest.events import ChainUpdate, Reject
+from ingest.events import CandleUpdate, ChainUpdate, Reject
 
 if TYPE_CHECKING:
     from ingest.sources.recognise import Sample
+    from ingest.sources.wire_format import WireFormat
 
 
 @dataclass(slots=True, frozen=True)
@@ -29,16 +31,18 @@ class FileReject:
         reject: Reason, detail and payload.
         identity: What makes it the same reject when the file is loaded again.
         source: Name of the adapter that read it.
+        content: The file as it was found, if it is small enough to be kept whole.
     """
 
     exchange: str
     reject: Reject
     identity: bytes
     source: str
+    content: Kept | None = None
 
 
 class SourceAdapter(Protocol):
-    """One wire format of recorded chains."""
+    """One wire format of recorded chains or candles."""
 
     name: str
     """As given to `--source`, and stored in the column `source`."""
@@ -53,13 +57,20 @@ class SourceAdapter(Protocol):
         """Whether the content is in this format; of one file, at most one adapter may say so."""
         ...
 
-    def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
-        """Yield the chains of one file in the order of the file.
+    def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | CandleUpdate | FileReject]:
+        """Yield the chains or candles of one file in the order of the file.
 
         Raises:
             OSError: The file cannot be opened or read; nothing is said about its content.
         """
         ...
+
+
+class FormatAdapter(SourceAdapter, Protocol):
+    """A source adapter of one declared wire format."""
+
+    wire: WireFormat
+    """What its legs look like; a leg that was rejected is tried again by this alone."""
 
 
 def identity_of(*parts: str | bytes) -> bytes:

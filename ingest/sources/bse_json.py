@@ -7,7 +7,7 @@ the call have the prefix `C_`, those of the put have none. The misspellings are 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -88,6 +88,7 @@ class BseJson:
     name = WIRE.source
     about = "JSON of the BSE option-chain API"
     suffixes = WIRE.suffixes
+    wire = WIRE
 
     def recognises(self, sample: Sample) -> bool:
         """By the names of a call's fields, which no other API has."""
@@ -100,10 +101,35 @@ class BseJson:
 
 def _chains(path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
     document = Document(path)
-    rows = _rows(document.root)
-    as_on = document.root.get("ASON")
+    names: set[str] = set()
+    yield from chains_of(document.root, reference, names=names)
+    report_unknown_names(WIRE, path, names)
+    document.check()
+
+
+def chains_of(
+    payload: Any,
+    reference: ReferenceData,
+    *,
+    source: str = WIRE.source,
+    names: set[str] | None = None,
+) -> Iterator[ChainUpdate]:
+    """Yield the chains of one answer, one an underlying.
+
+    Args:
+        payload: The answer, parsed by `json_document`.
+        reference: Calendar and lot sizes.
+        source: What the rows are to name as their source.
+        names: Takes the names of fields that were seen.
+
+    Raises:
+        NotARecordingError: `unknown_shape` or `no_legs`.
+    """
+    rows = _rows(payload)
+    as_on = payload.get("ASON")
     event_time = as_on.get("DT_TM") if isinstance(as_on, dict) else None
     default_symbol = _first_symbol(rows)
+    wire = WIRE if source == WIRE.source else replace(WIRE, source=source)
 
     groups: dict[str, _Group] = {}
     layouts: dict[tuple[str, ...], list[tuple[OptionType, tuple[BoundField, ...]]]] = {}
@@ -111,7 +137,7 @@ def _chains(path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | File
         symbol = _text(row, WIRE.symbol_names[:1]) or default_symbol
         key = json_document.canonical(symbol)
         if key not in groups:
-            groups[key] = _Group(Chain(WIRE, reference, symbol=symbol, event_time=event_time))
+            groups[key] = _Group(Chain(wire, reference, symbol=symbol, event_time=event_time))
         group = groups[key]
         group.raw.append(row)
         if isinstance(row, dict) and not isinstance(row, RepeatedNames):
@@ -127,12 +153,12 @@ def _chains(path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | File
                 group.chain.reject(option_type, "repeated_names", "a name occurs twice in the row", pairs)
         else:
             group.chain.reject(None, "bad_leg", f"{shown(row)} is no row of a chain", row)
-    report_unknown_names(WIRE, path, {name for layout in layouts for name in layout})
+    if names is not None:
+        names.update(name for layout in layouts for name in layout)
 
     for key, group in groups.items():
         identity = identity_of(WIRE.source, key, json_document.canonical([event_time, group.raw]))
         yield group.chain.finish(identity)
-    document.check()
 
 
 def _rows(root: Any) -> list[Any]:

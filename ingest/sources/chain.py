@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any, Final
 
-from catalog.exchanges import canonical_symbol, home_exchange
+from catalog.exchanges import home_exchange
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate, Reject
 from ingest.live_values import event_moment
+from ingest.origins import ChainOrigin, LegOrigin, Line, RawLegs
 from ingest.sources.base import identity_of
 from ingest.sources.values import INDIA, BadValueError, shown, strike_price
 from ingest.sources.wire_format import BoundField, OptionType, WireFormat
 
 UNKNOWN_LOT_SIZE: Final = "unknown_lot_size"
 _UNKNOWN_SYMBOL: Final = "UNKNOWN"
-_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9&._ -]{0,39}")
 
 _LEG_COLUMNS: Final = (
     "strike",
@@ -75,13 +74,15 @@ class Chain:
     ) -> None:
         self._wire = wire
         self._nulls = wire.nulls
-        self._symbol = _symbol(symbol)
+        self._symbol = wire.symbol(symbol)
         self._exchange = wire.exchange or home_exchange(self._symbol or "")
         self._event_time = wire.event_time(event_time)
         self._lot_size = self._look_up_lot_size(reference, self._event_time)
         self._fault = self._chain_fault(symbol, event_time)
         self._legs: dict[OptionType, list[dict[str, Any]]] = {"CE": [], "PE": []}
         self._rejects: list[Reject] = []
+        self._origin = ChainOrigin(wire.source, symbol, event_time)
+        self._raw_legs = RawLegs(self._origin)
         self.underlying_price = underlying_price
 
     def _look_up_lot_size(self, reference: ReferenceData, moment: datetime | None) -> int | None:
@@ -105,7 +106,8 @@ class Chain:
             return (
                 UNKNOWN_LOT_SIZE,
                 f"contracts of {self._exchange} {self._symbol} on {day} cannot become units;"
-                " add a line to lot_sizes.csv in the lake's folder and load again",
+                " add a line to lot_sizes.csv in the lake's folder, then run"
+                " 'strikelake ingest quarantine retry'",
             )
         return None
 
@@ -117,8 +119,8 @@ class Chain:
         *,
         strike: object,
         expiry: object,
-    ) -> None:
-        """Add one leg.
+    ) -> bool:
+        """Add one leg; False if it became a reject.
 
         Args:
             option_type: Call or put.
@@ -128,8 +130,8 @@ class Chain:
             expiry: Expiry as it came.
         """
         if self._fault is not None:
-            self.reject(option_type, *self._fault, raw)
-            return
+            self.reject(option_type, *self._fault, raw, strike=strike, expiry=expiry)
+            return False
         name = None
         leg = _EMPTY_LEG.copy()
         try:
@@ -139,11 +141,13 @@ class Chain:
                 leg[column] = convert(raw[name], self._nulls, self._lot_size)
         except BadValueError as error:
             detail = error.detail if name is None else f"{name}: {error.detail}"
-            self.reject(option_type, error.reason, detail, raw)
-            return
+            self.reject(option_type, error.reason, detail, raw, strike=strike, expiry=expiry)
+            return False
         if self.underlying_price is None:
             self.underlying_price = leg["underlying_price"]
         self._legs[option_type].append(leg)
+        self._raw_legs.keep(leg, option_type, raw, strike, expiry)
+        return True
 
     def _expiry(self, raw: object) -> date:
         expiry = self._wire.expiry(raw)
@@ -151,9 +155,33 @@ class Chain:
             raise BadValueError("bad_expiry", f"{shown(raw)} is no expiry date of this format")
         return expiry
 
-    def reject(self, option_type: OptionType | None, reason: str, detail: str, payload: object) -> None:
-        """Keep one leg that cannot become a row; `option_type` None if it is not known."""
-        self._rejects.append(Reject(reason, f"{option_type}: {detail}" if option_type else detail, payload))
+    def reject(
+        self,
+        option_type: OptionType | None,
+        reason: str,
+        detail: str,
+        payload: object,
+        *,
+        strike: object = None,
+        expiry: object = None,
+        said: object = None,
+        line: Line | None = None,
+    ) -> None:
+        """Keep one leg that cannot become a row.
+
+        Args:
+            option_type: None if it is not known.
+            reason: Stable code.
+            detail: For a person.
+            payload: The leg as it came.
+            strike: Strike as it came.
+            expiry: Expiry as it came.
+            said: What the source says where it should say call or put.
+            line: Where the leg is a line that could not be read.
+        """
+        told = f"{option_type}: {detail}" if option_type else detail
+        origin = LegOrigin(self._origin, option_type or said, strike, expiry, line=line)
+        self._rejects.append(Reject(reason, told, payload, origin=origin))
 
     def finish(self, identity: bytes) -> ChainUpdate:
         """Return the chain; nothing may be added after."""
@@ -161,6 +189,7 @@ class Chain:
             for leg in legs:
                 if leg["underlying_price"] is None:
                     leg["underlying_price"] = self.underlying_price
+        self._origin.underlying_price, self._origin.chain = self.underlying_price, identity.hex()
         if self._fault is not None and self._fault[0] == UNKNOWN_LOT_SIZE:
             # Another identity: once the lot size is known, loading the same file again brings the rows in.
             identity = identity_of(identity, UNKNOWN_LOT_SIZE)
@@ -175,11 +204,5 @@ class Chain:
             source=self._wire.source,
             rejects=tuple(self._rejects),
             identity=identity,
+            raw_legs=self._raw_legs,
         )
-
-
-def _symbol(raw: object) -> str | None:
-    if not isinstance(raw, str):
-        return None
-    symbol = canonical_symbol(raw)
-    return symbol if _SYMBOL.fullmatch(symbol) else None

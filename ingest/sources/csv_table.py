@@ -6,7 +6,7 @@ A record is one line. A stray quote therefore spoils its own row and not the res
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ingest.sources.recorded_file import REPLACEMENT, NotARecordingError, TextLines
@@ -40,12 +40,21 @@ class CsvTable:
         header_text: The header line as it stands.
     """
 
-    def __init__(self, lines: TextLines, needed: Sequence[Sequence[str]]) -> None:
+    def __init__(
+        self,
+        lines: TextLines,
+        needed: Sequence[Sequence[str]],
+        *,
+        preamble: tuple[str, ...] = (),
+        rename: Callable[[tuple[str, ...]], tuple[str, ...]] | None = None,
+    ) -> None:
         """Read the header.
 
         Args:
             lines: The lines of the file.
             needed: The columns without which no row can be read, each with its alternative names.
+            preamble: Fields of a line that may stand above the header.
+            rename: Gives the columns the names they go by, where the header repeats itself.
 
         Raises:
             NotARecordingError: `empty_file`, `html_instead_of_csv`, `missing_columns`,
@@ -58,7 +67,12 @@ class CsvTable:
             raise NotARecordingError("empty_file", "the file has no content")
         if self.header_text.lstrip().startswith("<"):
             raise NotARecordingError("html_instead_of_csv", f"begins with {shown(self.header_text)}")
-        self.header = tuple(name.strip() for name in _split(self.header_text) or ())
+        self.header = _names(self.header_text)
+        if preamble and tuple(name.upper() for name in self.header) == preamble:
+            self.header_text = next((line for line in self._lines if line.strip()), "")
+            self.header = _names(self.header_text)
+        if rename is not None:
+            self.header = rename(self.header)
         columns = [next((name for name in names if name in self.header), None) for names in needed]
         missing = [
             " or ".join(names) for names, column in zip(needed, columns, strict=True) if column is None
@@ -76,28 +90,32 @@ class CsvTable:
         Raises:
             NotARecordingError: `header_only` at the end, `undecodable` where a gzip stream breaks off.
         """
-        header, width = self.header, len(self.header)
+        header = self.header
         any_row = False
         for line in self._lines:
-            fields = line.split(",") if '"' not in line else _split(line)
-            if fields is not None and len(fields) == width:
-                # Tools that append to a file write the header again at each start.
-                if fields[0] == header[0] and line == self.header_text:
-                    continue
-                fault = None
-                if REPLACEMENT in line:
-                    fault = ("undecodable", "the row has bytes that are no UTF-8")
-                yield Row(line, dict(zip(header, fields, strict=True)), fault)
-            elif not line.strip():
+            # Tools that append to a file write the header again at each start.
+            if line == self.header_text or not line.strip():
                 continue
-            elif fields is None:
-                yield Row(line, {}, ("ragged_row", "its quotes do not pair"))
-            else:
-                yield Row(line, {}, ("ragged_row", f"{len(fields)} fields under {width} columns"))
+            yield read_row(line, header)
             any_row = True
         if not any_row:
             self._source.check()
             raise NotARecordingError("header_only", "there is no row below the header")
+
+
+def _names(header_text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in _split(header_text) or ())
+
+
+def read_row(line: str, header: Sequence[str]) -> Row:
+    """Split one line under its header."""
+    fields = line.split(",") if '"' not in line else _split(line)
+    if fields is None:
+        return Row(line, {}, ("ragged_row", "its quotes do not pair"))
+    if len(fields) != len(header):
+        return Row(line, {}, ("ragged_row", f"{len(fields)} fields under {len(header)} columns"))
+    fault = ("undecodable", "the row has bytes that are no UTF-8") if REPLACEMENT in line else None
+    return Row(line, dict(zip(header, fields, strict=True)), fault)
 
 
 def _split(line: str) -> list[str] | None:

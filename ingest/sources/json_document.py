@@ -39,7 +39,7 @@ class Document:
         """
         text, self._damage = read_text(path)
         try:
-            self.root: Any = _parse(text)
+            self.root: Any = parse(text)
         except NotARecordingError:
             self.check()
             raise
@@ -54,7 +54,12 @@ class Document:
             raise NotARecordingError("undecodable", self._damage)
 
 
-def _parse(text: str) -> Any:
+def parse(text: str) -> Any:
+    """Return the value of a JSON text; NaN, infinities and numbers that Python cannot hold are texts in it.
+
+    Raises:
+        NotARecordingError: `empty_file`, `html_instead_of_json` or `malformed_json`.
+    """
     stripped = text.lstrip()
     if not stripped:
         raise NotARecordingError("empty_file", "the file has no content")

@@ -15,6 +15,7 @@ from typing import Final
 
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate
+from ingest.origins import Line
 from ingest.sources.base import FileReject, identity_of
 from ingest.sources.chain import Chain, Occurrences
 from ingest.sources.csv_table import CsvTable, Row
@@ -91,6 +92,7 @@ class KitePoll:
     name = WIRE.source
     about = "CSV, one poll of whole chains a file, index or stock header"
     suffixes = WIRE.suffixes
+    wire = WIRE
 
     def recognises(self, sample: Sample) -> bool:
         """By the columns without which no row can be read."""
@@ -162,7 +164,8 @@ class _Poll:
             fields = each.fields
             for option_type, bound in self._sides:
                 if each.fault is not None:
-                    group.chain.reject(option_type, *each.fault, each.payload)
+                    line = Line(each.text, self._table.header)
+                    group.chain.reject(option_type, *each.fault, each.payload, line=line)
                 else:
                     group.chain.add(
                         option_type, fields, bound, strike=fields[self._strike], expiry=fields[self._expiry]

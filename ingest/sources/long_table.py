@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate
+from ingest.origins import Line
 from ingest.sources.base import identity_of
 from ingest.sources.chain import Chain, Occurrences
 from ingest.sources.csv_table import Row
 from ingest.sources.values import shown
-from ingest.sources.wire_format import BoundField, OptionType, WireFormat, bind
-
-_OPTION_TYPES: Final[Mapping[str, OptionType]] = {"call": "CE", "put": "PE", "ce": "CE", "pe": "PE"}
+from ingest.sources.wire_format import BoundField, WireFormat, bind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,29 +69,31 @@ class LongTable:
                 if row.fields[time_name] != poll_time or leg in legs:
                     if legs:
                         yield from self._finished(
-                            poll, poll_time, fields, (header_text, reference, occurrences)
+                            poll, poll_time, fields, (header, header_text, reference, occurrences)
                         )
                         poll, legs = [], set()
                     poll_time = row.fields[time_name]
                 legs.add(leg)
             poll.append(row)
         if poll:
-            yield from self._finished(poll, poll_time, fields, (header_text, reference, occurrences))
+            around = (header, header_text, reference, occurrences)
+            yield from self._finished(poll, poll_time, fields, around)
 
     def _finished(
         self,
         poll: list[Row],
         poll_time: object,
         fields: tuple[BoundField, ...],
-        around: tuple[str, ReferenceData, Occurrences],
+        around: tuple[Sequence[str], str, ReferenceData, Occurrences],
     ) -> Iterator[ChainUpdate]:
         """Yield one chain per symbol of a poll."""
-        header_text, reference, occurrences = around
+        header, header_text, reference, occurrences = around
         for symbol, rows in self._by_symbol(poll):
             chain = Chain(self.wire, reference, symbol=symbol, event_time=poll_time)
             for row in rows:
                 if row.fault is not None:
-                    chain.reject(None, *row.fault, row.payload)
+                    line = Line(row.text, tuple(header), self.option_type_name)
+                    chain.reject(None, *row.fault, row.payload, line=line)
                 else:
                     self._add(chain, row.fields, fields)
             raw = (row.text for row in rows)
@@ -102,12 +103,12 @@ class LongTable:
 
     def _add(self, chain: Chain, leg: dict[str, Any], fields: tuple[BoundField, ...]) -> None:
         said = leg[self.option_type_name]
-        option_type = _OPTION_TYPES.get(said.strip().lower()) if isinstance(said, str) else None
+        option_type = self.wire.option_type(said)
+        strike, expiry = leg[self.wire.strike_names[0]], leg[self.wire.expiry_names[0]]
         if option_type is None:
             detail = f"{self.option_type_name}: {shown(said)} is neither a call nor a put"
-            chain.reject(None, "bad_option_type", detail, leg)
+            chain.reject(None, "bad_option_type", detail, leg, said=said, strike=strike, expiry=expiry)
             return
-        strike, expiry = leg[self.wire.strike_names[0]], leg[self.wire.expiry_names[0]]
         chain.add(option_type, leg, fields, strike=strike, expiry=expiry)
 
     def _by_symbol(self, poll: list[Row]) -> Iterator[tuple[object, list[Row]]]:

@@ -8,12 +8,12 @@ dates as DD-MM-YYYY. A row is a strike of an expiry and has a leg `CE`, a leg `P
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from catalog.reference import ReferenceData
-from ingest.events import ChainUpdate
+from ingest.events import ChainUpdate, Reject
 from ingest.sources import json_document
 from ingest.sources.base import FileReject, identity_of
 from ingest.sources.chain import Chain
@@ -80,6 +80,7 @@ class NseJson:
     name = WIRE.source
     about = "JSON of the NSE option-chain API, older and newer shape"
     suffixes = WIRE.suffixes
+    wire = WIRE
 
     def recognises(self, sample: Sample) -> bool:
         """By a strike with a leg; the list of expiries and strikes has no leg."""
@@ -91,23 +92,52 @@ class NseJson:
         return rejecting(WIRE, path, _chains(path, reference))
 
 
-def _chains(path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
-    document = Document(path)
-    answer = _answer(document.root)
+def chains_of(
+    payload: Any,
+    reference: ReferenceData,
+    *,
+    source: str = WIRE.source,
+    names: set[str] | None = None,
+) -> Iterator[ChainUpdate | Reject]:
+    """Yield the chains of one answer, one an underlying, then what of it belongs to no chain.
+
+    Args:
+        payload: The answer, parsed by `json_document`.
+        reference: Calendar and lot sizes.
+        source: What the rows are to name as their source.
+        names: Takes the names of fields that were seen.
+
+    Raises:
+        NotARecordingError: `unknown_shape` or `no_legs`.
+    """
+    answer = _answer(payload)
     bad_underlying = None
     try:
         underlying_price = price(answer.get("underlyingValue"), WIRE.nulls)
     except BadValueError as error:
         underlying_price, bad_underlying = None, error
 
-    legs = _Legs(reference, answer, underlying_price)
+    wire = WIRE if source == WIRE.source else replace(WIRE, source=source)
+    legs = _Legs(wire, reference, answer, underlying_price)
     for row in answer["data"]:
         legs.add_row(row)
-    report_unknown_names(WIRE, path, legs.names)
+    if names is not None:
+        names.update(legs.names)
     yield from legs.chains()
     if bad_underlying is not None:
         detail = f"underlyingValue of the chain: {bad_underlying.detail}"
-        yield file_reject(WIRE, path, bad_underlying.reason, detail, part="underlyingValue")
+        yield Reject(bad_underlying.reason, detail, {"underlyingValue": answer["underlyingValue"]})
+
+
+def _chains(path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
+    document = Document(path)
+    names: set[str] = set()
+    for item in chains_of(document.root, reference, names=names):
+        if isinstance(item, Reject):
+            yield file_reject(WIRE, path, item.reason, item.detail, part="underlyingValue")
+        else:
+            yield item
+    report_unknown_names(WIRE, path, names)
     document.check()
 
 
@@ -119,8 +149,13 @@ class _Legs:
     """
 
     def __init__(
-        self, reference: ReferenceData, answer: dict[str, Any], underlying_price: float | None
+        self,
+        wire: WireFormat,
+        reference: ReferenceData,
+        answer: dict[str, Any],
+        underlying_price: float | None,
     ) -> None:
+        self._wire = wire
         self._reference = reference
         self._answer = answer
         self._underlying_price = underlying_price
@@ -162,7 +197,7 @@ class _Legs:
         key = symbol if isinstance(symbol, str) else json_document.canonical(symbol)
         if key not in self._groups:
             chain = Chain(
-                WIRE,
+                self._wire,
                 self._reference,
                 symbol=symbol,
                 event_time=self._answer.get("timestamp"),

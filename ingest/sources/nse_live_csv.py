@@ -77,6 +77,7 @@ class NseLiveCsv:
     name = WIRE.source
     about = "CSV of the NSE live-derivatives list, many polls a file"
     suffixes = WIRE.suffixes
+    wire = WIRE
 
     def recognises(self, sample: Sample) -> bool:
         """By the columns without which no row can be read."""

@@ -75,6 +75,7 @@ class NseV3Table:
     name = WIRE.source
     about = "Parquet or SQLite, a long table of NSE v3 minutes"
     suffixes = WIRE.suffixes
+    wire = WIRE
 
     def recognises(self, sample: Sample) -> bool:
         """By the columns without which no row can be read."""

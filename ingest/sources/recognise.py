@@ -19,7 +19,7 @@ from ingest.sources.recorded_file import head_of, unread_file_reject
 
 if TYPE_CHECKING:
     from catalog.reference import ReferenceData
-    from ingest.events import ChainUpdate
+    from ingest.events import CandleUpdate, ChainUpdate
     from ingest.sources.base import FileReject, SourceAdapter
 
 HEAD_BYTES: Final = 1 << 16
@@ -94,7 +94,7 @@ class AnyFormat:
         """Whether exactly one adapter does."""
         return len(self._claims(sample)) == 1
 
-    def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
+    def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | CandleUpdate | FileReject]:
         """Yield what the file's adapter does, or one reject if no adapter, or more than one, recognises it.
 
         Raises:

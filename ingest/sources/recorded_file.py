@@ -1,4 +1,4 @@
-"""The bytes of a recorded file, plain or gzip, as text; and what to keep of a file that is no recording."""
+"""The bytes of a recorded file, plain or packed, as text; and what to keep of a file that is no recording."""
 
 from __future__ import annotations
 
@@ -6,28 +6,49 @@ import gzip
 import hashlib
 import io
 import logging
+import zipfile
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
-from ingest.events import ChainUpdate, Reject
+from catalog.quarantine_store import recorded_file
+from ingest.events import CHAIN_TABLE, ChainUpdate, Reject
+from ingest.origins import FileOrigin
 from ingest.sources.base import FileReject, identity_of
 from ingest.sources.wire_format import WireFormat
+from ingest.sources.zip_file import ZIP_MAGIC, OnlyMember
 from lake.errors import MalformedInputError
 
+if TYPE_CHECKING:
+    from ingest.sources.candle_format import CandleFormat
+
 _logger = logging.getLogger(__name__)
+
+KEPT_WHOLE_BYTES = 1 << 20
+"""A file that could not be read is kept whole in quarantine if it packs to this; else by path and digest."""
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK_BYTES = 1 << 20
+
+LINE_CHARACTERS = 1 << 20
+"""A longer line is no row of a table: the widest known has some hundred characters."""
+
+DOCUMENT_BYTES = 1 << 26
+"""A larger document is no chain and no candles: the largest known has some three million bytes, unpacked."""
+
 _HEAD_CHARACTERS = 500
 # At most four bytes of UTF-8 a character.
 _HEAD_BYTES = _HEAD_CHARACTERS * 4
 _DEFAULT_EXCHANGE = "NSE"
-BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile)
+_KEPT_UNPACKED_BYTES = 1 << 26
+# zlib writes a gzip header, without a time, from here on.
+_GZIP_BITS = 31
+BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile)
+"""What reading the content of a packed file raises where it is damaged."""
 
 
 class NotARecordingError(MalformedInputError):
@@ -41,11 +62,17 @@ class NotARecordingError(MalformedInputError):
 
 @contextmanager
 def open_content(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for its content, whatever its name says about compression."""
+    """Open a file for its content, whatever its name says about compression.
+
+    Of a zip archive the content is that of the one file in it.
+    """
     with ExitStack() as stack:
         file = stack.enter_context(path.open("rb"))
-        if file.peek(len(_GZIP_MAGIC))[: len(_GZIP_MAGIC)] == _GZIP_MAGIC:
+        head = file.peek(len(ZIP_MAGIC))
+        if head.startswith(_GZIP_MAGIC):
             yield cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=file)))
+        elif head.startswith(ZIP_MAGIC):
+            yield stack.enter_context(io.BufferedReader(OnlyMember(file)))
         else:
             yield file
 
@@ -56,6 +83,7 @@ def read_text(path: Path) -> tuple[str, str | None]:
     Bytes that are no UTF-8 become U+FFFD; of a broken gzip file the readable beginning is returned.
 
     Raises:
+        NotARecordingError: `too_large`.
         OSError: The file cannot be opened or read.
     """
     content = bytearray()
@@ -64,6 +92,8 @@ def read_text(path: Path) -> tuple[str, str | None]:
         try:
             while chunk := file.read(_CHUNK_BYTES):
                 content += chunk
+                if len(content) > DOCUMENT_BYTES:
+                    raise NotARecordingError("too_large", f"it has more than {DOCUMENT_BYTES:,} bytes")
         except BROKEN_GZIP as error:
             damage = _broken(error)
     text = content.decode("utf-8-sig", "replace")
@@ -88,11 +118,15 @@ class TextLines:
 
         Raises:
             NotARecordingError: `undecodable`, where a broken gzip stream ends; the line, and so the chain,
-                that was being read is not complete.
+                that was being read is not complete. `too_large`, at a line that would fill the memory.
         """
         number = 0
         try:
-            for number, line in enumerate(self._text, start=1):
+            while line := self._text.readline(LINE_CHARACTERS):
+                number += 1
+                if len(line) == LINE_CHARACTERS and line[-1] != "\n":
+                    detail = f"line {number} has {LINE_CHARACTERS:,} characters or more"
+                    raise NotARecordingError("too_large", detail)
                 if self.damage is None and REPLACEMENT in line:
                     self.damage = f"not UTF-8, first in line {number}"
                 yield line.rstrip("\n")
@@ -122,17 +156,24 @@ def open_lines(path: Path) -> Iterator[TextLines]:
 
 
 def _broken(error: Exception) -> str:
-    return f"broken gzip ({error})"
+    return f"broken {'zip' if isinstance(error, zipfile.BadZipFile) else 'gzip'} ({error})"
 
 
 def rejecting(
-    wire: WireFormat, path: Path, chains: Iterator[ChainUpdate | FileReject]
+    wire: WireFormat, path: Path, chains: Iterator[ChainUpdate | FileReject], *, part: str = ""
 ) -> Iterator[ChainUpdate | FileReject]:
-    """Yield the chains and, where they end in a `NotARecordingError`, the reject of the file after them."""
+    """Yield the chains and, where they end in a `NotARecordingError`, the reject of the file after them.
+
+    Args:
+        wire: The format it is read as.
+        path: The file.
+        chains: What the file gives.
+        part: Tells apart files of one name and content that stand in several folders.
+    """
     try:
         yield from chains
     except NotARecordingError as error:
-        yield file_reject(wire, path, error.reason, error.detail)
+        yield file_reject(wire, path, error.reason, error.detail, part=part)
 
 
 def file_reject(wire: WireFormat, path: Path, reason: str, detail: str, *, part: str = "") -> FileReject:
@@ -152,24 +193,56 @@ def file_reject(wire: WireFormat, path: Path, reason: str, detail: str, *, part:
 
 
 def unread_file_reject(
-    path: Path, *, source: str, reason: str, detail: str, part: str = "", exchange: str = _DEFAULT_EXCHANGE
+    path: Path,
+    *,
+    source: str,
+    reason: str,
+    detail: str,
+    part: str = "",
+    exchange: str = _DEFAULT_EXCHANGE,
+    table: str = CHAIN_TABLE,
 ) -> FileReject:
-    """Describe a file that could not be read, with enough of it to recognise it."""
-    as_found = hashlib.sha256()
-    size_bytes = 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            as_found.update(chunk)
-            size_bytes += len(chunk)
+    """Describe a file that could not be read, with enough of it to recognise it, or whole if it is small."""
+    found = _as_found(path)
     content, head = _content(path)
     name = path.name.encode("utf-8", "replace").decode("utf-8")
-    payload = {"file": name, "bytes": size_bytes, "sha256": as_found.hexdigest(), "head": head}
+    payload = {"file": name, "bytes": found.size_bytes, "sha256": found.sha256, "head": head}
+    identity = identity_of(source, reason, part, name.removesuffix(".gz").removesuffix(".zip"), content)
+    origin = FileOrigin(path, found.size_bytes, found.sha256, identity.hex())
     return FileReject(
         exchange=exchange,
-        reject=Reject(reason, detail, payload),
-        identity=identity_of(source, reason, part, name.removesuffix(".gz"), content),
+        reject=Reject(reason, detail, payload, table, origin=origin),
+        identity=identity,
         source=source,
+        content=None if found.packed is None else recorded_file(found.sha256, found.packed),
     )
+
+
+class _Found(NamedTuple):
+    """The bytes of a file: how many, their digest, and packed, None if that is too much to keep."""
+
+    size_bytes: int
+    sha256: str
+    packed: bytes | None
+
+
+def _as_found(path: Path) -> _Found:
+    digest = hashlib.sha256()
+    size_bytes = 0
+    packed: bytearray | None = bytearray()
+    packer = zlib.compressobj(6, wbits=_GZIP_BITS)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size_bytes += len(chunk)
+            if packed is not None:
+                packed += packer.compress(chunk)
+                if len(packed) > KEPT_WHOLE_BYTES or size_bytes > _KEPT_UNPACKED_BYTES:
+                    packed = None
+    if packed is not None:
+        packed += packer.flush()
+    whole = bytes(packed) if packed is not None and len(packed) <= KEPT_WHOLE_BYTES else None
+    return _Found(size_bytes, digest.hexdigest(), whole)
 
 
 def head_of(path: Path, size_bytes: int) -> bytes:
@@ -202,7 +275,7 @@ def _content(path: Path) -> tuple[bytes, str]:
     return digest.digest(), head.decode("utf-8-sig", "replace")[:_HEAD_CHARACTERS]
 
 
-def report_unknown_names(wire: WireFormat, path: Path, names: Collection[str]) -> None:
+def report_unknown_names(wire: WireFormat | CandleFormat, path: Path, names: Collection[str]) -> None:
     """Log the columns or fields of a file that its format is not known to have, once a file."""
     if unknown := sorted(set(names) - wire.known_names):
         _logger.info(

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from ingest.sources.csv_table import Row
 from ingest.sources.recorded_file import BROKEN_GZIP, NotARecordingError, head_of, open_content
 from ingest.sources.values import shown
+from ingest.sources.zip_file import ZIP_MAGIC
 
 PARQUET_MAGIC: Final = b"PAR1"
 SQLITE_MAGIC: Final = b"SQLite format 3\x00"
@@ -145,11 +146,11 @@ def _first_line(error: Exception) -> str:
 
 def _is_packed(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
+        return file.read(4).startswith((b"\x1f\x8b", ZIP_MAGIC))
 
 
 def _unpacked(path: Path) -> bytes:
-    """The content of a gzip file: these formats are read from their end."""
+    """The content of a packed file: these formats are read from their end."""
     with open_content(path) as file:
         content = file.read(_CONTENT_BYTES + 1)
     if len(content) > _CONTENT_BYTES:

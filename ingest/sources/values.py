@@ -17,9 +17,12 @@ from types import MappingProxyType
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from catalog.exchanges import canonical_symbol
 from lake.errors import MalformedInputError
 
 INDIA: Final = ZoneInfo("Asia/Kolkata")
+
+_LONGEST_REMEMBERED: Final = 64
 
 # A lot size divides contracts into whole units; what is further off than float noise was not in that lot.
 _UNIT_TOLERANCE: Final = 1e-3
@@ -47,7 +50,11 @@ _ISO_TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
     r"(?:Z|[+-][0-9]{2}:?[0-9]{2})?"
 )
+_RUN_TOGETHER_DATE = re.compile(r"([0-9]{1,2})([A-Za-z]{3})([0-9]{4})")
+_DAY_FIRST_TIME = re.compile(_DAY_FIRST_DATE.pattern + r" ([0-9]{2}):([0-9]{2})")
 _COMPACT_TIME = re.compile(r"[0-9]{12}(?:[0-9]{2})?")
+
+_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9&._ -]{0,39}")
 
 _shortened = reprlib.Repr()
 _shortened.maxlevel = 2
@@ -60,6 +67,9 @@ class Unit(Enum):
 
     RUPEES = "rupees; 0 stands for none"
     UNITS = "units of the underlying"
+    COUNT = "a whole number of something else, e.g. of trades"
+    VALUE = "rupees; 0 is a figure"
+    LAKHS = "lakhs of rupees (100,000); 0 is a figure"
     CONTRACTS = "contracts (lots), to be multiplied by the lot size of the session"
     PERCENT = "per cent a year; 0 stands for none"
     SOLVED_PERCENT = "per cent a year, solved for by a tool; 0 and its floor, 0.1, stand for none"
@@ -90,6 +100,9 @@ def number(raw: object, nulls: frozenset[str]) -> int | float | None:
         BadValueError: `bad_number`.
     """
     if isinstance(raw, str):
+        # Only short texts are worth remembering: the cache would keep long ones in memory.
+        if len(raw) > _LONGEST_REMEMBERED:
+            return _number_in_text.__wrapped__(raw, nulls)
         return _number_in_text(raw, nulls)
     if raw is None:
         return None
@@ -193,6 +206,20 @@ def _from_contracts(raw: object, nulls: frozenset[str], lot_size: int | None) ->
     return quantity(raw, nulls, lot_size)
 
 
+def _from_value(raw: object, nulls: frozenset[str], _lot_size: int | None) -> float | None:
+    value = number(raw, nulls)
+    try:
+        return None if value is None else float(value)
+    except OverflowError:
+        raise BadValueError("bad_number", f"{shown(raw)} is too large") from None
+
+
+def _from_lakhs(raw: object, nulls: frozenset[str], _lot_size: int | None) -> float | None:
+    lakhs = _from_value(raw, nulls, None)
+    # Two decimals come with the file: rounding takes off what the multiplication adds (0.29 x 100,000).
+    return None if lakhs is None else round(lakhs * 100_000, 2)
+
+
 def _from_percent(raw: object, nulls: frozenset[str], _lot_size: int | None) -> float | None:
     percent = price(raw, nulls)
     return None if percent is None else percent / 100
@@ -207,12 +234,23 @@ CONVERTERS: Final[Mapping[Unit, Converter]] = MappingProxyType(
     {
         Unit.RUPEES: _from_rupees,
         Unit.UNITS: _from_units,
+        Unit.COUNT: _from_units,
+        Unit.VALUE: _from_value,
+        Unit.LAKHS: _from_lakhs,
         Unit.CONTRACTS: _from_contracts,
         Unit.PERCENT: _from_percent,
         Unit.SOLVED_PERCENT: _from_solved_percent,
     }
 )
 """How a number in each unit of a wire format becomes one in the unit of the tables."""
+
+
+def underlying_symbol(raw: object) -> str | None:
+    """Return the canonical symbol of an underlying, None if it is no name of one."""
+    if not isinstance(raw, str):
+        return None
+    symbol = canonical_symbol(raw)
+    return symbol if _SYMBOL.fullmatch(symbol) else None
 
 
 def strike_price(raw: object, nulls: frozenset[str]) -> float:
@@ -251,24 +289,39 @@ def _date(year: str, month: str, day: str) -> date | None:
         return None
 
 
+def _short(raw: object) -> str | None:
+    """A text that may be a date or a time; the caches must not keep others' long ones in memory."""
+    return raw if isinstance(raw, str) and len(raw) <= _LONGEST_REMEMBERED else None
+
+
 def iso_date(raw: object) -> date | None:
     """Return the date in `2026-01-27`, None if it is none."""
-    return _date_in_text(raw, day_first=False, iso=True) if isinstance(raw, str) else None
+    text = _short(raw)
+    return None if text is None else _date_in_text(text, day_first=False, iso=True)
 
 
 def named_month_date(raw: object) -> date | None:
     """Return the date in `17-Jul-2025` or `16 Jul 2026`, None if it is none."""
-    return _date_in_text(raw, day_first=False, iso=False) if isinstance(raw, str) else None
+    text = _short(raw)
+    return None if text is None else _date_in_text(text, day_first=False, iso=False)
 
 
 def nse_date(raw: object) -> date | None:
     """Return the date in `17-Jul-2025` or, as newer answers have it, `14-07-2026`; None if it is none."""
-    return _date_in_text(raw, day_first=True, iso=False) if isinstance(raw, str) else None
+    text = _short(raw)
+    return None if text is None else _date_in_text(text, day_first=True, iso=False)
+
+
+def run_together_date(raw: object) -> date | None:
+    """Return the date in `18JUL2019` or `1AUG2019`, None if it is none."""
+    match = _RUN_TOGETHER_DATE.fullmatch(raw.strip()) if isinstance(raw, str) else None
+    return None if match is None else _date(match[3], str(_MONTHS.get(match[2].lower(), 0)), match[1])
 
 
 def named_month_time(raw: object) -> datetime | None:
     """Return the Indian time in `16-Jul-2025 15:30:00` or `10 Jul 2026 | 19:15 `, None if it is none."""
-    return _named_month_time(raw) if isinstance(raw, str) else None
+    text = _short(raw)
+    return None if text is None else _named_month_time(text)
 
 
 @lru_cache(maxsize=1024)
@@ -298,7 +351,8 @@ def iso_time(raw: object) -> datetime | None:
 
     A text without an offset is Indian time; one with another offset is brought to Indian time.
     """
-    return _iso_time(raw) if isinstance(raw, str) else None
+    text = _short(raw)
+    return None if text is None else _iso_time(text)
 
 
 @lru_cache(maxsize=1024)
@@ -313,10 +367,31 @@ def _iso_time(text: str) -> datetime | None:
         return None
 
 
+def day_first_time(raw: object) -> datetime | None:
+    """Return the Indian time in `19-07-2019 10:15`, None if it is none."""
+    match = _DAY_FIRST_TIME.fullmatch(raw.strip()) if isinstance(raw, str) else None
+    if match is None:
+        return None
+    day, month, year, hour, minute = (int(part) for part in match.groups())
+    try:
+        return _in_range(datetime(year, month, day, hour, minute, tzinfo=INDIA))
+    except ValueError:
+        return None
+
+
+def given_time(raw: object) -> datetime | None:
+    """Return the Indian time of a moment, or of its ISO text: of formats that do not say theirs."""
+    if isinstance(raw, datetime):
+        return _in_range(raw.astimezone(INDIA)) if raw.tzinfo else None
+    return iso_time(raw)
+
+
 def compact_time(raw: object) -> datetime | None:
     """Return the Indian time in `202608191127`, with or without seconds, also as a number; else None."""
-    text = str(raw) if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw < 10**15 else raw
-    return _compact_time(text) if isinstance(text, str) else None
+    if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw < 10**15:
+        return _compact_time(str(raw))
+    text = _short(raw)
+    return None if text is None else _compact_time(text)
 
 
 @lru_cache(maxsize=1024)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Literal, NamedTuple
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple
 
-from ingest.sources.values import CONVERTERS, Converter, Unit
+from ingest.sources.values import CONVERTERS, Converter, Unit, underlying_symbol
 
 OptionType = Literal["CE", "PE"]
 
 OPTION_TYPES: tuple[OptionType, OptionType] = ("CE", "PE")
+
+OPTION_TYPE_WORDS: Final[Mapping[str, OptionType]] = MappingProxyType(
+    {"call": "CE", "put": "PE", "ce": "CE", "pe": "PE"}
+)
+"""What formats with a column for it write for call and put, in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,8 @@ class WireFormat:
         calls: Fields of a call.
         puts: Fields of a put.
         ignored: Names that are known and not stored.
+        symbol: Parses the text of an underlying; None if it is none.
+        option_types: Words for call and put, in lower case, of formats that have a column for it.
     """
 
     source: str
@@ -70,16 +78,22 @@ class WireFormat:
     calls: tuple[Field, ...]
     puts: tuple[Field, ...]
     ignored: frozenset[str]
+    symbol: Callable[[object], str | None] = underlying_symbol
+    option_types: Mapping[str, OptionType] = field(default_factory=lambda: OPTION_TYPE_WORDS)
+
+    def option_type(self, said: object) -> OptionType | None:
+        """Call or put by the word of the source, None if it is neither."""
+        return self.option_types.get(said.strip().lower()) if isinstance(said, str) else None
 
     @property
     def counts_contracts(self) -> bool:
         """Whether a leg can be converted only with a lot size."""
-        return any(field.unit is Unit.CONTRACTS for field in (*self.calls, *self.puts))
+        return any(one.unit is Unit.CONTRACTS for one in (*self.calls, *self.puts))
 
     @property
     def known_names(self) -> frozenset[str]:
         """Every name that this format is known to use."""
-        fields = {name for field in (*self.calls, *self.puts) for name in field.names}
+        fields = {name for one in (*self.calls, *self.puts) for name in one.names}
         keys = {*self.symbol_names, *self.time_names, *self.strike_names, *self.expiry_names}
         return frozenset(fields | keys) | self.ignored
 
@@ -92,8 +106,8 @@ def bind(fields: Iterable[Field], names: Iterable[str]) -> tuple[BoundField, ...
     """Pick, for each field, the name that is among `names`; a field without one is left out."""
     present = frozenset(names)
     bound = []
-    for field in fields:
-        name = next((name for name in field.names if name in present), None)
+    for one in fields:
+        name = next((name for name in one.names if name in present), None)
         if name is not None:
-            bound.append(BoundField(field.column, name, CONVERTERS[field.unit]))
+            bound.append(BoundField(one.column, name, CONVERTERS[one.unit]))
     return tuple(bound)

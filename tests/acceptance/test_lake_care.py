@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
+from catalog.contracts import CAPTURED
 from ingest.tap import StreamTap
 from lake.settings import Settings
 
@@ -168,8 +169,8 @@ def test_maintenance_of_a_lake_in_use_keeps_rows_and_history(market: Market) -> 
     assert "nothing was changed" in told.stderr
     for _ in range(2):
         rows = market.run.json("lake", "maintain", "--keep-days", "0")
-        assert {row["table"] for row in rows} == {"option_chain", "ml_features", "quarantine", "signals"}
-        assert [row["problems"] for row in rows] == [[]] * 4
+        assert {row["table"] for row in rows} == set(CAPTURED)
+        assert [row["problems"] for row in rows] == [[]] * len(CAPTURED)
     assert sum(row["archived_commits"] for row in rows) >= 0
     assert "nothing to do" in market.run("lake", "maintain", "--keep-days", "0").stdout
     assert market.doctor() == []
@@ -196,7 +197,7 @@ def test_old_sessions_are_dropped_for_good(market: Market) -> None:
     after = f"{int(day[:4]) + 1}-01-01"
     assert market.run.json("lake", "drop-before", day) == [
         {"table": name, "sessions": 0, "files": 0, "rows": 0, "size_bytes": 0}
-        for name in ("ml_features", "option_chain", "quarantine", "signals")
+        for name in ("candles", "feed_quality", "ml_features", "option_chain", "quarantine", "signals")
     ]
     told = market.run(
         "lake", "drop-before", after, "--dry-run", "--table", "option_chain", "--output", "json"

@@ -139,6 +139,7 @@ def what_the_lake_says(lake: Lake) -> list[dict[str, Any]]:
                         "seq_first": info["seq_first"],
                         "seq_last": info["seq_last"],
                         "state": "committed",
+                        "flagged_rows": None,
                     }
                 )
     return expected

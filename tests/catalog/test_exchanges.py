@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from catalog.exchanges import EXCHANGES, canonical_exchange, canonical_symbol, home_exchange
+from catalog.exchanges import (
+    EXCHANGES,
+    canonical_exchange,
+    canonical_symbol,
+    exchange_and_symbol,
+    home_exchange,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,6 +37,30 @@ ROOT = Path(__file__).parents[2]
 )
 def test_every_name_a_broker_gives_an_exchange_means_that_exchange(text: str, expected: str | None) -> None:
     assert canonical_exchange(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("NSE_INDEX|Nifty 50", ("NSE", "NIFTY")),
+        ("NSE_INDEX|Nifty Bank", ("NSE", "BANKNIFTY")),
+        ("NSE_INDEX|Nifty Fin Service", ("NSE", "FINNIFTY")),
+        ("NSE_INDEX|NIFTY MID SELECT", ("NSE", "MIDCPNIFTY")),
+        ("BSE_INDEX|BANKEX", ("BSE", "BANKEX")),
+        ("bse_index| SENSEX ", ("BSE", "SENSEX")),
+        ("NSE:NIFTY BANK", ("NSE", "BANKNIFTY")),
+        ("NSE_EQ|RELIANCE", ("NSE", "RELIANCE")),
+        ("NSE_EQ|INE002A01018", None),
+        ("MCX_FO|GOLD", None),
+        ("NSE_INDEX|", None),
+        ("NIFTY", None),
+        ("", None),
+    ],
+)
+def test_a_brokers_key_names_an_exchange_and_an_underlying(
+    key: str, expected: tuple[str, str] | None
+) -> None:
+    assert exchange_and_symbol(key) == expected
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,10 @@ TABLES = {
     "quarantine": "raw_stream",
     "signals": "derived",
 }
-"""Every table, and the folder it is in."""
+"""Every table of what was offered, and the folder it is in."""
+
+FOLDERS = TABLES | {"feed_quality": "derived", "candles": "raw_stream"}
+"""With the table of what was said of them, and the one that only recordings fill."""
 
 NUMBERED_BY = {
     "option_chain": "strike", "ml_features": "number", "quarantine": "payload", "signals": "top_features"
@@ -318,7 +321,7 @@ def rows_by_table(root: Path) -> dict[str, Counter[float]]:
 
 def active_files(root: Path, table: str) -> dict[Path, int]:
     """The files of a table's newest version, and the rows that the log says they have."""
-    folder = root / TABLES[table] / table
+    folder = root / FOLDERS[table] / table
     actions = DeltaTable(str(folder)).get_add_actions()
     paths, rows = actions.column("path").to_pylist(), actions.column("num_records").to_pylist()
     return {folder / path: count for path, count in zip(paths, rows, strict=True)}
@@ -339,7 +342,14 @@ def check_ledger(root: Path, found: dict[str, Counter[float]], app_ids: Iterable
                 assert offered == kept + quarantined
                 committed[table] += kept
                 committed["quarantine"] += quarantined
+    counts = [
+        pq.read_table(file, partitioning=None).to_pylist() for file in active_files(root, "feed_quality")
+    ]
+    judged = [row for rows in counts for row in rows]
+    assert committed.pop("feed_quality") == len(judged)
     assert +committed == +Counter({table: values.total() for table, values in found.items()})
+    # Rows and what was said of them are spooled together, so neither is ever there without the other.
+    assert sum(r["rows_seen"] for r in judged if r["detector"] == "seen") == found["option_chain"].total()
 
 
 def check_catalog(root: Path) -> None:
@@ -350,7 +360,7 @@ def check_catalog(root: Path) -> None:
         ).fetchall()
     assert sorted(recorded) == sorted(
         (file.relative_to(root).as_posix(), rows, hashlib.sha256(file.read_bytes()).hexdigest())
-        for table in TABLES
+        for table in FOLDERS
         for file, rows in active_files(root, table).items()
     )
 

@@ -16,6 +16,7 @@ from catalog.reference import ReferenceData
 from ingest.committer import Committer
 from ingest.convert import convert
 from ingest.events import ChainUpdate
+from ingest.feed_quality import FeedQuality
 from lake.append import append
 from lake.errors import CommitConflictError
 from lake.settings import Settings
@@ -129,7 +130,8 @@ def test_an_old_handle_cannot_commit_the_rows_of_its_stream_again(workshop: Any)
     settings = Settings(**case.settings())
     spool = Spool(case.root / "spool" / "live.db")
     given = ChainUpdate(received_ns=time.time_ns(), **case.next_update())
-    done = convert([given], ReferenceData.load())
+    reference = ReferenceData.load()
+    done = convert([given], reference, quality=FeedQuality(reference.calendar, live=True))
     spool.put(done.entries, offered=done.offered)
     case.acknowledged.append(0)
     committer = Committer(settings)

@@ -41,7 +41,10 @@ def put(lake: Any, reference: ReferenceData, *updates: dict[str, Any]) -> None:
 def mirrored_rows(lake: Any) -> int:
     db = sqlite3.connect(lake.settings.root / "catalog.db")
     try:
-        return int(db.execute("SELECT COALESCE(SUM(record_count), 0) FROM ml_feature_batches").fetchone()[0])
+        query = (
+            "SELECT COALESCE(SUM(record_count), 0) FROM ml_feature_batches WHERE table_name = 'option_chain'"
+        )
+        return int(db.execute(query).fetchone()[0])
     finally:
         db.close()
 

@@ -117,6 +117,8 @@ class KiteSpecimen(CsvSpecimen):
     path = "kite_poll_csv/2026-01-30/index_OC_2026-01-30_11-01.csv"
     time_column = "timestamp"
     number_fields = ("CE_LTP", "CE_OI", "CE_Volume", "PE_LTP", "PE_OI", "PE_Volume", "Spot")
+    shared_fields = frozenset({"Spot"})
+    counts_contracts = False
 
     def with_symbol(self, symbol: str) -> bytes:
         return self.dump([{**row, "Symbol": symbol} for row in self.rows()])
@@ -125,6 +127,7 @@ class KiteSpecimen(CsvSpecimen):
 class KiteStocksSpecimen(KiteSpecimen):
     path = "kite_poll_stocks_csv/option_chain_2026-02-02_15-26.csv.gz"
     number_fields = ("CE_LTP", "CE_OI", "CE_Volume", "PE_LTP", "PE_OI", "PE_Volume", "Stock_LTP")
+    shared_fields = frozenset({"Stock_LTP"})
 
     def with_symbol(self, symbol: str) -> bytes:
         return self.dump([{**row, "Stock": symbol} for row in self.rows()])

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from catalog.contracts import ATTRIBUTION, OPTION_CHAIN
+from catalog.contracts import ATTRIBUTION, CANDLES, FEED_QUALITY, OPTION_CHAIN
 from ingest.events import ChainUpdate
 from lake.queries import QUERIES, load_folder
 
@@ -44,11 +44,16 @@ def _complete(row: Row) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def session() -> Iterator[Session]:
-    """Open a DuckDB session over rows of `option_chain` and `attribution`, with every view of the project."""
+    """Open a DuckDB session over rows of the tables that views read, with every view of the project."""
     opened = []
 
     def open_session(
-        rows: Iterable[Row], *, attribution: Iterable[Row] = (), time_zone: str = "Asia/Kolkata"
+        rows: Iterable[Row],
+        *,
+        attribution: Iterable[Row] = (),
+        feed_quality: Iterable[Row] = (),
+        candles: Iterable[Row] = (),
+        time_zone: str = "Asia/Kolkata",
     ) -> duckdb.DuckDBPyConnection:
         table = pa.Table.from_pylist([_complete(row) for row in rows], schema=OPTION_CHAIN.schema)
         connection = duckdb.connect()
@@ -60,7 +65,14 @@ def session() -> Iterator[Session]:
         attributed = pa.Table.from_pylist(list(attribution), schema=ATTRIBUTION.schema)
         connection.register("attributed", attributed)
         connection.execute("CREATE TABLE attribution AS SELECT * FROM attributed")
-        for query in load_folder(QUERIES / "views", known={"option_chain", "attribution"}):
+        judged = pa.Table.from_pylist(list(feed_quality), schema=FEED_QUALITY.schema)
+        connection.register("judged", judged)
+        connection.execute("CREATE TABLE feed_quality AS SELECT * FROM judged")
+        barred = pa.Table.from_pylist(list(candles), schema=CANDLES.schema)
+        connection.register("barred", barred)
+        connection.execute("CREATE TABLE candles AS SELECT * FROM barred")
+        tables = {"option_chain", "attribution", "feed_quality", "candles"}
+        for query in load_folder(QUERIES / "views", known=tables):
             connection.execute(f"CREATE VIEW {query.name} AS {query.sql}")
         return connection
 

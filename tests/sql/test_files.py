@@ -16,7 +16,7 @@ import pytest
 from lake.queries import QUERIES, Query, load_folder
 
 INDIA = timezone(timedelta(hours=5, minutes=30))
-TABLES = {"option_chain", "attribution"}
+TABLES = {"option_chain", "attribution", "feed_quality", "candles"}
 
 VIEWS = load_folder(QUERIES / "views", known=TABLES)
 CHECKS = load_folder(QUERIES / "checks", known=TABLES | {view.name for view in VIEWS})
@@ -32,8 +32,18 @@ HEALTH = load_folder(
     | {view.name for view in VIEWS}
     | {"quarantine", "signals", "paper_trading_metrics", "health_metrics"},
 )
+# Over tables that may lack columns: ingest.rejects runs them, and tests/ingest tests them.
+QUARANTINE = load_folder(QUERIES / "quarantine", known={"quarantine", "quarantine_retries"})
+# Of an exchange and a date, with parameters: ingest.quality_report runs them, and tests/ingest tests them.
+QUALITY = load_folder(QUERIES / "quality", known=TABLES)
+# Of what the page shows, with parameters: monitors.dashboard runs them, tests/monitors/dashboard tests them.
+DASHBOARD = load_folder(QUERIES / "dashboard", known=TABLES | {view.name for view in VIEWS})
 each_query = pytest.mark.parametrize("query", ALL, ids=lambda query: query.name)
-each_file = pytest.mark.parametrize("query", [*ALL, *AUDIT, *FEATURES, *HEALTH], ids=lambda query: query.name)
+each_file = pytest.mark.parametrize(
+    "query",
+    [*ALL, *AUDIT, *FEATURES, *HEALTH, *QUALITY, *DASHBOARD, *QUARANTINE],
+    ids=lambda query: query.name,
+)
 each_portable = pytest.mark.parametrize("query", [*ALL, *FEATURES], ids=lambda query: query.name)
 each_view = pytest.mark.parametrize("query", VIEWS, ids=lambda query: query.name)
 
@@ -70,7 +80,7 @@ def seeded_rows() -> Rows:
     rows.append({**last, "received_time": last["event_time"] + timedelta(seconds=30)})
     rows.append({**last, "event_time": last["event_time"] + timedelta(minutes=1), "volume": 0})
     rows.append({**last, "event_time": opening + timedelta(hours=15), "date": date(2026, 1, 30)})
-    rows.append({**last, "event_time": opening, "strike": 1.0, "batch_id": ""})
+    rows.append({**last, "event_time": opening, "strike": 1.0, "batch_id": "", "dq_flags": 5})
     return rows
 
 
@@ -97,6 +107,79 @@ def seeded_attribution() -> Rows:
     ]
 
 
+def seeded_feed_quality() -> Rows:
+    """Two conversions of each of three minutes; a repeat in the first, silence in the last."""
+    opening = datetime(2026, 1, 30, 9, 15, tzinfo=INDIA)
+    return [
+        {
+            "date": date(2026, 1, 30),
+            "exchange": "NSE",
+            "event_time": opening + timedelta(minutes=minute),
+            "received_time": opening + timedelta(minutes=minute + 1),
+            "symbol": "NIFTY",
+            "source": "live",
+            "detector": detector,
+            "rows_seen": rows,
+            "rows_flagged": rows if detector == "repeated" else 0,
+            "chains": rows // 58,
+            "value": 60.0 if detector == "silent" else None,
+            "batch_id": f"batch-{part}",
+        }
+        for minute, detector, rows in (
+            (0, "seen", 58),
+            (0, "repeated", 58),
+            (1, "seen", 58),
+            (2, "silent", 0),
+        )
+        for part in range(2)
+    ]
+
+
+def seeded_candles() -> Rows:
+    """The VIX in candles of three minutes, one received twice and one of a session; a chain at the close."""
+    opening = datetime(2026, 1, 30, 9, 15, tzinfo=INDIA)
+    close = opening.replace(hour=15, minute=30)
+    common = {"date": date(2026, 1, 30), "exchange": "NSE", "source": "candle-csv", "batch_id": "batch-1"}
+    vix = {**common, "symbol": "INDIAVIX", "instrument": "index"}
+    rows = [
+        {
+            **vix,
+            "start_time": opening + timedelta(minutes=3 * step),
+            "event_time": opening + timedelta(minutes=3 * step + 3),
+            "received_time": close,
+            "interval_s": 180,
+            "close": 12 + step / 100,
+        }
+        for step in range(125)
+    ]
+    rows.append(
+        {**rows[7], "received_time": close + timedelta(hours=1), "close": 19.0, "batch_id": "batch-2"}
+    )
+    rows.append({**rows[-2], "start_time": opening.replace(hour=0), "interval_s": 86400, "close": 20.0})
+    rows += [
+        {
+            **common,
+            "symbol": "NIFTY",
+            "instrument": "option",
+            "expiry": date(2026, 2, 3),
+            "strike": 25000.0 + 50 * step,
+            "option_type": option_type,
+            "start_time": opening.replace(hour=0, minute=0),
+            "event_time": close,
+            "received_time": close + timedelta(hours=2 + again),
+            "interval_s": 86400,
+            "close": 100.0 + again,
+            "oi": 65 * step,
+            "underlying_price": 25010.0,
+            "source": "bhavcopy-udiff",
+        }
+        for step in range(5)
+        for option_type in ("CE", "PE")
+        for again in range(2)
+    ]
+    return rows
+
+
 @pytest.fixture(scope="module")
 def empty(session: Session) -> duckdb.DuckDBPyConnection:
     return session([])
@@ -105,7 +188,11 @@ def empty(session: Session) -> duckdb.DuckDBPyConnection:
 @pytest.fixture(scope="module")
 def seeded(session: Session) -> Mapping[str, duckdb.DuckDBPyConnection]:
     """The same rows in sessions of several time zones."""
-    given = {"attribution": seeded_attribution()}
+    given = {
+        "attribution": seeded_attribution(),
+        "feed_quality": seeded_feed_quality(),
+        "candles": seeded_candles(),
+    }
     return {zone: session(seeded_rows(), **given, time_zone=zone) for zone in TIME_ZONES}
 
 
@@ -117,7 +204,7 @@ def test_there_are_views_and_checks() -> None:
 
 
 def test_every_sql_file_is_in_a_folder_that_is_loaded() -> None:
-    loaded = [*ALL, *AUDIT, *FEATURES, *HEALTH]
+    loaded = [*ALL, *AUDIT, *FEATURES, *HEALTH, *QUALITY, *DASHBOARD, *QUARANTINE]
     assert sorted(query.path for query in loaded) == sorted(QUERIES.rglob("*.sql"))
 
 

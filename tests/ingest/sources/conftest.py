@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+from log_specimens import KiteTicksSpecimen, UpstoxSpecimen
+from page_specimens import NseTableSpecimen, NseWebsiteSpecimen
 from specimen import Specimen
 from specimen import text_of as read_text_of
 from text_specimens import (
@@ -22,8 +26,8 @@ from typed_specimens import ParquetSpecimen, SqliteSpecimen
 
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate, Reject
-from ingest.sources import ADAPTERS
-from ingest.sources.base import FileReject
+from ingest.sources import adapters
+from ingest.sources.base import FileReject, SourceAdapter
 
 
 @pytest.fixture(scope="session")
@@ -70,16 +74,24 @@ Read = Callable[..., Reading]
 
 
 @pytest.fixture
-def read(reference: ReferenceData, tmp_path: Path) -> Read:
-    """Reads bytes, or files, with the adapter of a name."""
+def known() -> Mapping[str, SourceAdapter]:
+    """Every adapter, told when files were saved that do not say it."""
+    return adapters(captured_at=datetime(2026, 6, 25, 15, 30, tzinfo=ZoneInfo("Asia/Kolkata")))
 
-    def read_all(source: str, *inputs: bytes | Path, name: str = "recorded", using: Any = None) -> Reading:
+
+@pytest.fixture
+def read(reference: ReferenceData, tmp_path: Path, known: Mapping[str, SourceAdapter]) -> Read:
+    """Reads bytes, or files, with the adapter of a name."""
+    names = {each.source: each.file_name for each in SPECIMENS.values()}
+
+    def read_all(source: str, *inputs: bytes | Path, name: str = "", using: Any = None) -> Reading:
         reading = Reading()
         for content in inputs:
-            path = content if isinstance(content, Path) else tmp_path / name
+            path = content if isinstance(content, Path) else tmp_path / (name or names[source])
             if isinstance(content, bytes):
+                path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
-            for each in ADAPTERS[source].read(path, using or reference):
+            for each in known[source].read(path, using or reference):
                 (reading.chains if isinstance(each, ChainUpdate) else reading.files).append(each)  # type: ignore[arg-type]
         return reading
 
@@ -101,11 +113,23 @@ SPECIMENS: dict[str, Specimen] = {
     "nse-live-csv": NseLiveSpecimen(),
     "nse-v3-parquet": ParquetSpecimen(),
     "nse-v3-sqlite": SqliteSpecimen(),
+    "upstox-log": UpstoxSpecimen(),
+    "kite-ticks": KiteTicksSpecimen(),
+    "nse-table-csv": NseTableSpecimen(),
+    "nse-website-csv": NseWebsiteSpecimen(),
+}
+
+
+KINDS = {
+    "specimen": lambda _: True,
+    "text_specimen": lambda each: each.is_text,
+    "timed_specimen": lambda each: each.says_time,
+    "named_specimen": lambda each: each.says_symbol,
 }
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that asks for `specimen` on every format, for `text_specimen` on those of text.
+    """Run a test that asks for `specimen` on every format, for `text_specimen` on those of text, and so on.
 
     One that asks for `number_field` as well is run on every number field.
     """
@@ -113,8 +137,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         cases = [(each, name) for each in SPECIMENS.values() for name in each.number_fields]
         ids = [f"{key}-{name}" for key, each in SPECIMENS.items() for name in each.number_fields]
         metafunc.parametrize(("specimen", "number_field"), cases, ids=ids)
-    elif "text_specimen" in metafunc.fixturenames:
-        of_text = {key: each for key, each in SPECIMENS.items() if each.is_text}
-        metafunc.parametrize("text_specimen", of_text.values(), ids=of_text.keys())
-    elif "specimen" in metafunc.fixturenames:
-        metafunc.parametrize("specimen", SPECIMENS.values(), ids=SPECIMENS.keys())
+        return
+    for kind, belongs in KINDS.items():
+        if kind in metafunc.fixturenames:
+            chosen = {key: each for key, each in SPECIMENS.items() if belongs(each)}
+            metafunc.parametrize(kind, chosen.values(), ids=chosen.keys())

@@ -6,6 +6,7 @@ import gzip
 import json
 import logging
 import random
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from hypothesis import strategies as st
 from catalog.lots import LotSizes
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate
-from ingest.sources import ADAPTERS
+from ingest.sources import adapters
 from ingest.sources.base import FileReject
+from ingest.sources.values import INDIA
 
 
 def test_every_leg_of_a_good_file_becomes_one_mapping(specimen: Any, read: Any) -> None:
@@ -53,7 +55,7 @@ def test_loading_a_file_again_repeats_its_identities(specimen: Any, read: Any) -
 
 def test_compression_changes_nothing_whatever_the_name(specimen: Any, read: Any) -> None:
     plain = read(specimen.source, specimen.good())
-    packed = read(specimen.source, gzip.compress(specimen.good()), name="no-ending")
+    packed = read(specimen.source, gzip.compress(specimen.good()), name=specimen.other_name)
     assert packed.legs == plain.legs
     assert packed.identities == plain.identities
 
@@ -84,8 +86,7 @@ def test_a_changed_number_changes_the_identity_of_its_chain_only(specimen: Any, 
 def test_a_bad_number_rejects_its_leg_and_no_other(
     specimen: Any, number_field: str, spoiled: str, read: Any
 ) -> None:
-    # What stands once in a row of two legs (the underlying's price) spoils both of them.
-    legs = 2 if number_field in {"Spot", "Stock_LTP"} else 1
+    legs = 2 if number_field in specimen.shared_fields else 1
     reading = read(specimen.source, specimen.with_value(number_field, spoiled))
     assert [reject.reason for reject in reading.rejects] == ["bad_number"] * legs
     assert reading.accounted == specimen.leg_count()
@@ -111,7 +112,8 @@ def test_numbers_grouped_the_indian_way_are_read(specimen: Any, read: Any) -> No
     assert grouped.legs == plain.legs
 
 
-def test_a_time_that_is_none_rejects_every_leg(specimen: Any, read: Any) -> None:
+def test_a_time_that_is_none_rejects_every_leg(timed_specimen: Any, read: Any) -> None:
+    specimen = timed_specimen
     for spoiled in ("", "soon", "99-Jul-2025 15:30:00", "2026-13-40 09:15:00", "16-Jul-2025 24:61:00"):
         reading = read(specimen.source, specimen.with_time(spoiled))
         assert reading.legs == []
@@ -125,7 +127,7 @@ def test_without_a_lot_size_only_formats_in_units_are_read(
 ) -> None:
     unknowing = ReferenceData(calendar=reference.calendar, lots=LotSizes({}))
     reading = read(specimen.source, specimen.good(), using=unknowing)
-    if specimen.source == "kite-poll":
+    if not specimen.counts_contracts:
         assert len(reading.legs) == specimen.leg_count()
         assert {chain.context["lot_size"] for chain in reading.chains} == {None}
     else:
@@ -134,7 +136,8 @@ def test_without_a_lot_size_only_formats_in_units_are_read(
 
 
 @pytest.mark.parametrize("symbol", ["", "  ", "N\u0000", "\N{SNOWMAN}", "x" * 200])
-def test_a_symbol_that_is_none_rejects_every_leg(specimen: Any, symbol: str, read: Any) -> None:
+def test_a_symbol_that_is_none_rejects_every_leg(named_specimen: Any, symbol: str, read: Any) -> None:
+    specimen = named_specimen
     reading = read(specimen.source, specimen.with_symbol(symbol))
     assert reading.legs == []
     assert [reject.reason for reject in reading.rejects] == ["bad_symbol"] * specimen.leg_count()
@@ -147,7 +150,7 @@ def test_unknown_columns_are_ignored_and_reported_once(
         reading = read(specimen.source, specimen.with_unknown_column())
     assert reading.legs == read(specimen.source, specimen.good()).legs
     reports = [each for each in caplog.records if getattr(each, "action", "") == "ignore_unknown_columns"]
-    assert [report.columns for report in reports] == [["brand new"]]  # type: ignore[attr-defined]
+    assert [report.columns for report in reports] == [[specimen.unknown_column]]  # type: ignore[attr-defined]
 
 
 def test_a_good_file_reports_no_unknown_columns(
@@ -191,7 +194,8 @@ def test_json_of_another_shape_is_one_reject(specimen: Any, content: bytes, read
 def test_the_same_reject_of_a_file_has_the_same_identity(specimen: Any, read: Any) -> None:
     (first,) = read(specimen.source, b"{}").files
     (again,) = read(specimen.source, b"{}").files
-    (packed,) = read(specimen.source, gzip.compress(b"{}"), name="recorded.gz").files
+    packed_name = f"{specimen.file_name}.gz"
+    (packed,) = read(specimen.source, gzip.compress(b"{}"), name=packed_name).files
     (other,) = read(specimen.source, b"[]").files
     assert first.identity == again.identity == packed.identity
     assert first.identity != other.identity
@@ -244,9 +248,11 @@ def test_random_damage_never_raises(
     content = _spoil(specimen.good(), seed, flips)
     if packed:
         content = _spoil(gzip.compress(specimen.good()), seed, flips)
-    path = tmp_path / "damaged"
+    path = tmp_path / specimen.file_name
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
-    results = list(ADAPTERS[specimen.source].read(path, reference))
+    known = adapters(captured_at=datetime(2026, 6, 25, 15, 30, tzinfo=INDIA))
+    results = list(known[specimen.source].read(path, reference))
     assert results
     chains = [each for each in results if isinstance(each, ChainUpdate)]
     accounted = sum(len(each.calls) + len(each.puts) + len(each.rejects) for each in chains)

@@ -11,7 +11,9 @@ from lake.errors import MalformedInputError, SettingsError
 
 
 def test_the_adapters_go_by_these_names() -> None:
-    assert list(ADAPTERS) == ["nse-json", "bse-json", "kite-poll", "nse-live-csv", "nse-v3-table"]
+    names = "nse-json bse-json kite-poll nse-live-csv nse-v3-table nse-table-csv nse-website-csv"
+    names += " upstox-log kite-ticks bhavcopy-fo bhavcopy-udiff candle-csv candle-json"
+    assert list(ADAPTERS) == names.split()
     assert all(adapter(name).name == name for name in ADAPTERS)
 
 

@@ -1,0 +1,202 @@
+"""Where a reject comes from: what it takes, beside the payload, to try it again once something was fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    from ingest.events import ChainUpdate
+
+LEG: Final = "leg"
+"""A leg in a wire format, with the values of its chain as they came."""
+
+UPDATE: Final = "update"
+"""A part of an update that an app offered in canonical form."""
+
+FILE: Final = "file"
+"""A whole file, or what of it belongs to no chain."""
+
+
+class Origin(Protocol):
+    """Tells where a reject comes from."""
+
+    def described(self) -> dict[str, Any]:
+        """As the column `origin` keeps it; the key `kind` says which of the three it is."""
+        ...
+
+
+@dataclass(slots=True)
+class ChainOrigin:
+    """What all legs of a chain share, as it came.
+
+    Attributes:
+        format: Name of the wire format.
+        symbol: Underlying.
+        event_time: Time of the chain.
+        underlying_price: In rupees, known when the chain was finished.
+        chain: Hex identity of the chain, known when it was finished; a load of the same chain has it too.
+    """
+
+    format: str
+    symbol: Any
+    event_time: Any
+    underlying_price: float | None = None
+    chain: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Line:
+    """A line that could not be split into fields, or whose text is damaged.
+
+    Attributes:
+        text: The line as it stands.
+        header: Columns it stands under.
+        option_type_name: Column that says call or put; None where a line has both.
+    """
+
+    text: str
+    header: tuple[str, ...]
+    option_type_name: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class LegOrigin:
+    """A leg as it came.
+
+    Attributes:
+        chain: What it shares with the others.
+        option_type: CE or PE, or what the source said instead; None if nothing.
+        strike: As it came.
+        expiry: As it came.
+        raw: The leg in its wire format, where the payload is what became of it.
+        line: Where the leg is a line that could not be read.
+    """
+
+    chain: ChainOrigin
+    option_type: Any
+    strike: Any = None
+    expiry: Any = None
+    raw: Any = None
+    line: Line | None = None
+
+    def described(self) -> dict[str, Any]:
+        """See `Origin`."""
+        chain = self.chain
+        known: dict[str, Any] = {
+            "kind": LEG, "format": chain.format, "chain": chain.chain, "symbol": chain.symbol,
+            "event_time": chain.event_time, "underlying_price": chain.underlying_price,
+            "option_type": self.option_type, "strike": self.strike, "expiry": self.expiry,
+        }  # fmt: skip
+        if self.raw is not None:
+            known["raw"] = self.raw
+        if self.line is not None:
+            known |= {"line": self.line.text, "header": list(self.line.header)}
+            known["option_type_name"] = self.line.option_type_name
+        return known
+
+
+@dataclass(slots=True)
+class RawLegs:
+    """The legs of a chain as they came, beside what they were converted to."""
+
+    chain: ChainOrigin
+    _came: dict[int, tuple[str, Any, Any, Any]] = field(default_factory=dict)
+
+    def keep(self, leg: object, option_type: str, raw: Any, strike: Any, expiry: Any) -> None:
+        """Remember what a leg was made of, as long as the leg itself is kept."""
+        self._came[id(leg)] = (option_type, raw, strike, expiry)
+
+    def origin(self, leg: object) -> LegOrigin | None:
+        """Where a leg comes from, None if it is not one of this chain."""
+        if (came := self._came.get(id(leg))) is None:
+            return None
+        option_type, raw, strike, expiry = came
+        return LegOrigin(self.chain, option_type, strike, expiry, raw)
+
+
+@dataclass(slots=True, frozen=True)
+class UpdateOrigin:
+    """What an app said of an update.
+
+    Attributes:
+        exchange: As it came.
+        symbol: As it came.
+        event_time: The moment of the event, or what was given for it if that is none.
+        expiry: For legs without one of their own.
+        context: Values for every leg.
+        option_type: CE for one of its calls, PE for one of its puts, None for anything else.
+    """
+
+    exchange: Any
+    symbol: Any
+    event_time: Any
+    expiry: Any
+    context: Any
+    option_type: str | None
+
+    def described(self) -> dict[str, Any]:
+        """See `Origin`."""
+        return {
+            "kind": UPDATE, "exchange": self.exchange, "symbol": self.symbol, "event_time": self.event_time,
+            "expiry": self.expiry, "context": self.context, "option_type": self.option_type,
+        }  # fmt: skip
+
+
+@dataclass(slots=True, frozen=True)
+class FileOrigin:
+    """A file as it was found.
+
+    Attributes:
+        path: Where it was.
+        size_bytes: Its size.
+        sha256: Hex digest of its bytes.
+        identity: Hex identity of the reject.
+    """
+
+    path: Path
+    size_bytes: int
+    sha256: str
+    identity: str
+
+    def described(self) -> dict[str, Any]:
+        """See `Origin`."""
+        return {
+            "kind": FILE, "path": str(self.path.absolute()), "bytes": self.size_bytes, "sha256": self.sha256,
+            "identity": self.identity,
+        }  # fmt: skip
+
+
+def origin_of(
+    update: ChainUpdate, moment: datetime | None, leg: object = None, option_type: str | None = None
+) -> Origin:
+    """Where a piece of an update comes from.
+
+    Args:
+        update: The update.
+        moment: Its event time, None if it has none.
+        leg: The very object among its legs, None for another piece.
+        option_type: Among which legs it is.
+    """
+    if leg is not None and update.raw_legs is not None and (came := update.raw_legs.origin(leg)) is not None:
+        return came
+    return UpdateOrigin(
+        update.exchange,
+        update.symbol,
+        update.event_time if moment is None else moment,
+        update.expiry,
+        _context(update.context),
+        option_type,
+    )
+
+
+def _context(given: Any) -> Any:
+    return dict(given) if isinstance(given, Mapping) else given
+
+
+def first_present(fields: Mapping[str, Any], names: Sequence[str]) -> Any:
+    """The first of these values that is there."""
+    return next((fields[name] for name in names if name in fields), None)

@@ -1,0 +1,302 @@
+"""Try rows of quarantine again, once what kept them out was fixed: each comes in exactly once.
+
+A row that comes in, the note of it in `quarantine_retries` and the identity that keeps it from coming in
+again move into the spool in one transaction; from there they go the way of every row. A retry is an offer
+of its own, so in the ledger a row that came in by it was offered twice: quarantined, then committed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Any
+
+import pyarrow as pa
+
+from catalog.dq_flags import DqFlag
+from catalog.quarantine_store import QuarantineStore
+from catalog.reference import ReferenceData
+from ingest import origins
+from ingest.backfill_stream import BackfillStream
+from ingest.convert import Converted, convert
+from ingest.convert_candles import convert_candles
+from ingest.events import CHAIN_TABLE, CandleUpdate, ChainUpdate
+from ingest.feed_quality import FeedQuality
+from ingest.rejects import Kept, Rejects, Selection
+from ingest.retry_batch import ACCEPTED, FAILED, LOADED, Batch, DryStream, Note, Stream
+from ingest.retry_files import file_again
+from ingest.retry_legs import Attempt, Opened, legs_again, merged, update_again
+from ingest.sources import ADAPTERS, ANY_FORMAT, WIRES, AnyFormat
+from ingest.sources.base import FileReject, SourceAdapter, identity_of
+from ingest.sources.wire_format import WireFormat
+from lake.errors import MalformedInputError
+from lake.settings import Settings
+from lake.spool import Entry
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class RetrySummary:
+    """What a retry did, or would do.
+
+    Attributes:
+        tried: Rows of quarantine that were tried again.
+        accepted: Those that came in.
+        rows: Rows that came in by them, by table; a file brings many.
+        loaded: Those that were in already, by a load of the same file.
+        failed: Those that still fail, by reason.
+        examples: Id and detail of one of them, by reason.
+        quarantined: New rows of quarantine, of files that can be read now, by reason.
+        not_retriable: Rows of an earlier version, kept without what it takes to try them again.
+        mirrored: False if the catalog could not be reached.
+    """
+
+    tried: int = 0
+    accepted: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
+    loaded: int = 0
+    failed: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, tuple[str, str]] = field(default_factory=dict)
+    quarantined: dict[str, int] = field(default_factory=dict)
+    not_retriable: int = 0
+    mirrored: bool = True
+
+
+def retry(
+    settings: Settings,
+    selection: Selection | None = None,
+    *,
+    wires: Mapping[str, WireFormat] = WIRES,
+    adapters: Mapping[str, SourceAdapter] = ADAPTERS,
+    dry_run: bool = False,
+    started: Callable[[int], Callable[[int], None]] | None = None,
+) -> RetrySummary:
+    """Try rows of quarantine again.
+
+    Interrupting it loses and doubles nothing; what is spooled by then is committed by the next retry or
+    load at the latest.
+
+    Args:
+        settings: Root of the lake.
+        selection: Which rows; by default all that have not come in yet.
+        wires: Wire formats of legs, by name.
+        adapters: Readers of files, by name.
+        dry_run: Change nothing, and tell what would come in.
+        started: Called with the number of rows to be tried; gives back what is called with those just tried.
+
+    Raises:
+        StreamInUseError: A load or another retry of this lake is running.
+        TableNotFoundError: There is no lake.
+        StrikelakeError: A commit failed; what was spooled is kept.
+    """
+    summary = RetrySummary()
+    reference = ReferenceData.load(settings.root)
+    with DryStream(settings) if dry_run else BackfillStream(settings) as stream:
+        if not dry_run:
+            # What a retry before this one spooled and could not commit any more is in no table yet.
+            summary.mirrored = stream.commit().mirrored
+        try:
+            with Rejects(settings.lake) as rejects:
+                chosen = rejects.select(selection or Selection())
+                summary.not_retriable = chosen.not_retriable
+                advance = started(chosen.rows) if started else None
+                again = _Retry(stream, reference, QuarantineStore(settings.lake), wires, adapters, summary)
+                for piece in chosen.pieces:
+                    for _, group in groupby(rejects.rows(piece), key=lambda kept: kept.input):
+                        given = list(group)
+                        again.take(given)
+                        if advance:
+                            advance(len(given))
+                again.finish()
+        except KeyboardInterrupt:
+            stream.commit()
+            raise
+        summary.mirrored = stream.commit().mirrored and summary.mirrored
+    logger.info(
+        "quarantine tried again",
+        extra={"action": "retry", "tried": summary.tried, "accepted": summary.accepted,
+               "failed": sum(summary.failed.values()), "dry_run": dry_run},
+    )  # fmt: skip
+    return summary
+
+
+class _Retry:
+    """One run: takes the rows of one input after the other."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        reference: ReferenceData,
+        store: QuarantineStore,
+        wires: Mapping[str, WireFormat],
+        adapters: Mapping[str, SourceAdapter],
+        summary: RetrySummary,
+    ) -> None:
+        self._batch = Batch(stream)
+        self._reference, self._store = reference, store
+        self._wires, self._adapters = wires, adapters
+        self._summary = summary
+        self._quality = FeedQuality(reference.calendar, live=False)
+
+    def take(self, rows: list[Kept]) -> None:
+        """Try the rows of one input again."""
+        opened: dict[str, list[Opened]] = {}
+        for kept in rows:
+            self._summary.tried += 1
+            if self._batch.is_known(_identity(kept)):
+                # It came in, and the note of that is lost: the table of notes was dropped.
+                self._note(kept, LOADED)
+                continue
+            try:
+                each = _opened(kept, self._store)
+            except MalformedInputError as error:
+                self._note(kept, FAILED, ("unreadable_quarantine", str(error)))
+                continue
+            opened.setdefault(each.origin["kind"], []).append(each)
+        attempts = [update_again(each) for each in opened.get(origins.UPDATE, ())]
+        if attempts:
+            self._settle(attempts)
+        if legs := opened.get(origins.LEG, []):
+            self._take_legs(legs)
+        for each in opened.get(origins.FILE, ()):
+            self._take_file(each)
+        self._batch.spool_if_full()
+
+    def finish(self) -> None:
+        """Spool what is left."""
+        self._batch.spool()
+
+    def _take_legs(self, legs: list[Opened]) -> None:
+        chain = bytes.fromhex(legs[0].origin["chain"])
+        by_retry = identity_of("retried", chain)
+        # A chain without a lot size has an identity of its own, so that a load brings it in as well.
+        has_own = legs[0].kept.input != chain.hex()
+        if has_own and self._batch.is_known(chain) and not self._batch.is_known(by_retry):
+            for each in legs:
+                self._note(each.kept, LOADED)
+            return
+        accepted = self._settle(legs_again(legs, self._wires, self._reference))
+        if has_own and accepted:
+            self._batch.remember(chain, by_retry)
+
+    def _settle(self, attempts: list[Attempt]) -> int:
+        """Take in those of one input that are rows now, and note what became of each; how many came in."""
+        for attempt in attempts:
+            if attempt.failure is not None:
+                self._note(attempt.kept, FAILED, attempt.failure)
+        rest = [attempt for attempt in attempts if attempt.update is not None]
+        if not rest:
+            return 0
+        together = convert(merged(rest), self._reference)
+        if not together.rejects:
+            self._accept(rest, together)
+            return len(rest)
+        accepted = 0
+        for attempt in rest:
+            alone = convert(merged([attempt]), self._reference)
+            if alone.rejects:
+                self._note(attempt.kept, FAILED, _failure(alone))
+            else:
+                self._accept([attempt], alone)
+                accepted += 1
+        return accepted
+
+    def _accept(self, attempts: list[Attempt], converted: Converted) -> None:
+        for attempt in attempts:
+            self._note(attempt.kept, ACCEPTED, rows=1)
+        converted.entries = [_unjudged(entry) for entry in converted.entries]
+        self._add(converted)
+
+    def _add(self, converted: Converted) -> None:
+        self._batch.add(converted)
+        for entry in converted.entries:
+            if entry.table == entry.origin:
+                self._summary.rows[entry.table] = self._summary.rows.get(entry.table, 0) + entry.rows
+        for reason, count in converted.rejects.items():
+            self._summary.quarantined[reason] = self._summary.quarantined.get(reason, 0) + count
+
+    def _take_file(self, each: Opened) -> None:
+        """Read a file again; chains that an earlier reading took in are left alone."""
+        kept = each.kept
+        failure: tuple[str, str] | None = None
+        rows = 0
+        try:
+            with file_again(kept, each.origin, self._store) as path:
+                for item in self._reader(kept.source).read(path, self._reference):
+                    if isinstance(item, FileReject):
+                        failure = failure or (item.reject.reason, item.reject.detail)
+                    else:
+                        rows += self._take_update(item, kept)
+        except MalformedInputError as error:
+            failure = ("file_not_at_hand", str(error))
+        except OSError as error:
+            failure = ("file_not_at_hand", f"it cannot be read: {error.strerror or error}")
+        self._note(kept, FAILED if failure else ACCEPTED, failure, rows=rows)
+
+    def _take_update(self, update: ChainUpdate | CandleUpdate, kept: Kept) -> int:
+        if update.identity is None or self._batch.is_known(update.identity):
+            return 0
+        update.received_ns = kept.received_us * 1000
+        self._batch.remember(update.identity)
+        if isinstance(update, CandleUpdate):
+            converted = convert_candles([update], self._reference)
+        else:
+            converted = convert([update], self._reference, quality=self._quality)
+        self._add(converted)
+        self._batch.spool_if_full()
+        return sum(entry.rows for entry in converted.entries if entry.table == entry.origin)
+
+    def _reader(self, source: str) -> SourceAdapter:
+        if source == ANY_FORMAT:
+            return AnyFormat(self._adapters.values())
+        if source not in self._adapters:
+            raise MalformedInputError(f"there is no source {source!r} any more")
+        return self._adapters[source]
+
+    def _note(
+        self, kept: Kept, outcome: str, failure: tuple[str, str] | None = None, *, rows: int = 0
+    ) -> None:
+        reason, detail = failure or (None, None)
+        summary = self._summary
+        if reason is not None:
+            summary.failed[reason] = summary.failed.get(reason, 0) + 1
+            summary.examples.setdefault(reason, (kept.reject_id, detail or ""))
+        elif outcome == LOADED:
+            summary.loaded += 1
+        else:
+            summary.accepted += 1
+        if outcome != FAILED:
+            self._batch.remember(_identity(kept))
+        self._batch.note(Note(kept, outcome, reason, detail, rows))
+
+
+def _unjudged(entry: Entry) -> Entry:
+    """Legs that come without their chain cannot be judged, and say so."""
+    if entry.table != CHAIN_TABLE:
+        return entry
+    place = entry.batch.schema.get_field_index("dq_flags")
+    flags = pa.repeat(pa.scalar(int(DqFlag.UNCHECKED), pa.int32()), entry.rows)
+    return replace(entry, batch=entry.batch.set_column(place, entry.batch.schema.field(place), flags))
+
+
+def _identity(kept: Kept) -> bytes:
+    return identity_of("quarantine", kept.reject_id)
+
+
+def _opened(kept: Kept, store: QuarantineStore) -> Opened:
+    payload, origin = kept.whole(store)
+    try:
+        about: Any = json.loads(origin or "null")
+        return Opened(kept, json.loads(payload), {"kind": about["kind"], **about})
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise MalformedInputError(f"what quarantine keeps of it cannot be read: {error}") from error
+
+
+def _failure(converted: Converted) -> tuple[str, str]:
+    """Reason and detail of the one row that was rejected."""
+    batch = next(entry.batch for entry in converted.entries if entry.table != entry.origin)
+    return batch.column("reason")[0].as_py(), batch.column("detail")[0].as_py()

@@ -1,0 +1,62 @@
+"""Rejected files, found again: the one that was, if it is unchanged, or what quarantine keeps of it."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+from typing import Any
+
+from catalog.quarantine_store import QuarantineStore
+from ingest.rejects import Kept
+from lake.errors import MalformedInputError
+
+_CHUNK_BYTES = 1 << 20
+# Some formats have their time and expiry in the names of the folders above.
+_PARTS = 4
+
+
+@contextmanager
+def file_again(kept: Kept, origin: Mapping[str, Any], store: QuarantineStore) -> Iterator[Path]:
+    """A file with the very bytes that were rejected, under the name that it had.
+
+    Raises:
+        MalformedInputError: There is none any more; the message says what to do.
+    """
+    if kept.stored is None:
+        yield _unchanged(Path(origin["path"]), origin["sha256"])
+        return
+    with tempfile.TemporaryDirectory(prefix="strikelake-") as folder:
+        yield _restored(Path(folder), origin["path"], store.chunks(kept.stored))
+
+
+def _unchanged(path: Path, sha256: str) -> Path:
+    digest = hashlib.sha256()
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+            if digest.hexdigest() == sha256:
+                return path
+            raise MalformedInputError(f"{path} is another file now: load it with 'strikelake ingest load'")
+    except (OSError, ValueError) as error:
+        raise MalformedInputError(f"{path} cannot be read: {error}") from error
+    raise MalformedInputError(f"{path} is gone, and was too large to be kept: put it back, then try again")
+
+
+def _restored(folder: Path, was: str, chunks: Iterator[bytes]) -> Path:
+    parts = [part for part in PurePath(was).parts[-_PARTS:] if part not in {PurePath(was).anchor, ".."}]
+    path = folder.joinpath(*parts)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except (OSError, ValueError):
+        # A name of another system, or one that is too long here.
+        path = folder / "recorded"
+    with path.open("wb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+    return path

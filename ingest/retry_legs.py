@@ -1,0 +1,171 @@
+"""Rejected pieces of chains, made again from what quarantine keeps of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from catalog.reference import ReferenceData
+from ingest.events import CHAIN_TABLE, FEATURE_TABLE, ChainUpdate
+from ingest.origins import first_present
+from ingest.rejects import Kept
+from ingest.sources.chain import Chain
+from ingest.sources.csv_table import read_row
+from ingest.sources.wire_format import OPTION_TYPES, BoundField, OptionType, WireFormat, bind
+
+_SIDES: Final[Mapping[OptionType, str]] = {"CE": "calls", "PE": "puts"}
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A row of quarantine with its JSON read.
+
+    Attributes:
+        kept: The row.
+        payload: What was rejected.
+        origin: Where it comes from.
+    """
+
+    kept: Kept
+    payload: Any
+    origin: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One row of quarantine on its second way.
+
+    Attributes:
+        kept: The row.
+        update: The row of a table that it is now, alone in an update; None if it still is none.
+        failure: Reason and detail of why it still is none.
+    """
+
+    kept: Kept
+    update: ChainUpdate | None
+    failure: tuple[str, str] | None = None
+
+
+def merged(attempts: Iterable[Attempt]) -> list[ChainUpdate]:
+    """The pieces of one input together in an update: converting one is as much work as converting all."""
+    updates = [attempt.update for attempt in attempts if attempt.update is not None]
+    legs = [update for update in updates if update.calls or update.puts]
+    whole = [update for update in updates if not (update.calls or update.puts)]
+    if legs:
+        calls = [leg for update in legs for leg in update.calls]
+        puts = [leg for update in legs for leg in update.puts]
+        whole.append(replace(legs[0], calls=calls, puts=puts))
+    return whole
+
+
+def legs_again(
+    opened: Sequence[Opened], wires: Mapping[str, WireFormat], reference: ReferenceData
+) -> list[Attempt]:
+    """Legs of one chain in a wire format, by what that format is now.
+
+    Args:
+        opened: Rows whose origin is a leg, of one chain, in order.
+        wires: Formats by name.
+        reference: Calendar and lot sizes as they are now.
+    """
+    about = opened[0].origin
+    wire = wires.get(about["format"])
+    if wire is None:
+        failure = ("unknown_source", f"there is no wire format {about['format']!r} any more")
+        return [Attempt(each.kept, None, failure) for each in opened]
+    chain = Chain(
+        wire,
+        reference,
+        symbol=about["symbol"],
+        event_time=about["event_time"],
+        underlying_price=about["underlying_price"],
+    )
+    layouts: dict[tuple[OptionType, tuple[str, ...]], tuple[BoundField, ...]] = {}
+    added: list[OptionType | tuple[str, str] | None] = []
+    for each in opened:
+        leg = _leg(each, wire)
+        if isinstance(leg[0], str):
+            added.append((leg[0], str(leg[1])))
+            continue
+        raw, option_type, strike, expiry = leg
+        layout = (option_type, tuple(raw))
+        if layout not in layouts:
+            layouts[layout] = bind(wire.fields(option_type), raw)
+        is_leg = chain.add(option_type, raw, layouts[layout], strike=strike, expiry=expiry)
+        added.append(option_type if is_leg else None)
+    return _attempts(opened, added, chain.finish(b""))
+
+
+_Leg = tuple[Mapping[str, Any], OptionType, Any, Any]
+
+
+def _leg(each: Opened, wire: WireFormat) -> _Leg | tuple[str, str]:
+    """A leg as it came, call or put, strike and expiry; or reason and detail of why it is none."""
+    origin = each.origin
+    said, strike, expiry = origin["option_type"], origin["strike"], origin["expiry"]
+    raw = origin.get("raw", each.payload)
+    if (line := origin.get("line")) is not None:
+        row = read_row(line, origin["header"])
+        if row.fault is not None:
+            return row.fault
+        raw = row.fields
+        if origin["option_type_name"] is not None:
+            said = raw.get(origin["option_type_name"])
+        strike, expiry = first_present(raw, wire.strike_names), first_present(raw, wire.expiry_names)
+    if not isinstance(raw, Mapping) or "repeated_names" in raw:
+        # No format can tell what such a leg means.
+        return each.kept.reason, "it is no leg, whatever the format"
+    option_type = next((one for one in OPTION_TYPES if one == said), None) or wire.option_type(said)
+    if option_type is None:
+        return "bad_option_type", f"{said!r} is neither a call nor a put"
+    return raw, option_type, strike, expiry
+
+
+def _attempts(
+    opened: Sequence[Opened], added: Sequence[OptionType | tuple[str, str] | None], update: ChainUpdate
+) -> list[Attempt]:
+    """Pair what the chain made of each leg with the row it came from."""
+    made = {side: iter(getattr(update, _SIDES[side])) for side in OPTION_TYPES}
+    rejects = iter(update.rejects)
+    attempts = []
+    for each, outcome in zip(opened, added, strict=True):
+        kept = each.kept
+        if outcome is None:
+            reject = next(rejects)
+            attempts.append(Attempt(kept, None, (reject.reason, reject.detail)))
+        elif isinstance(outcome, tuple):
+            attempts.append(Attempt(kept, None, outcome))
+        else:
+            leg = [next(made[outcome])]
+            calls, puts = (leg, []) if outcome == "CE" else ([], leg)
+            one = replace(
+                update, calls=calls, puts=puts, rejects=(), identity=None, raw_legs=None,
+                received_ns=kept.received_us * 1000, source=kept.source,
+            )  # fmt: skip
+            attempts.append(Attempt(kept, one))
+    return attempts
+
+
+def update_again(each: Opened) -> Attempt:
+    """A piece of an update that an app offered."""
+    kept, origin, payload = each.kept, each.origin, each.payload
+    update = ChainUpdate(
+        exchange=origin["exchange"],
+        symbol=origin["symbol"],
+        event_time=origin["event_time"],
+        received_ns=kept.received_us * 1000,
+        expiry=origin["expiry"],
+        context=origin["context"],
+        source=kept.source,
+    )
+    if kept.meant_for == CHAIN_TABLE:
+        option_type = origin["option_type"]
+        if option_type not in _SIDES or not isinstance(payload, Mapping):
+            return Attempt(kept, None, (kept.reason, "what was handed over is no leg, whatever the rules"))
+        setattr(update, _SIDES[option_type], [payload])
+    elif kept.meant_for == FEATURE_TABLE:
+        update.features = payload
+    else:
+        update.signal = payload
+    return Attempt(kept, update)

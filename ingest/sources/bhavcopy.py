@@ -1,0 +1,151 @@
+"""What the formats of an exchange's daily file of all contracts, the bhavcopy, share.
+
+A row is one contract and one session. Rows of one underlying stand together; such a run is what is taken in
+together, so that memory does not grow with the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any, Final
+
+from catalog.contracts import SESSION_INTERVAL_S
+from catalog.reference import ReferenceData
+from ingest.events import CandleUpdate, Reject
+from ingest.sources.base import identity_of
+from ingest.sources.candle_format import CandleFormat, Instrument, candle, rejected, update
+from ingest.sources.csv_table import CsvTable, Row
+from ingest.sources.recorded_file import open_lines, report_unknown_names
+from ingest.sources.values import INDIA, BadValueError
+from ingest.sources.wire_format import bind
+
+RUN_ROWS: Final = 2_000
+"""Rows of one run at most."""
+
+UNKNOWN_LOT_SIZE: Final = "unknown_lot_size"
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What a row is of.
+
+    Attributes:
+        instrument: The contract.
+        day: Its session.
+    """
+
+    instrument: Instrument
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class Bhavcopy:
+    """One format of them.
+
+    Attributes:
+        wire: Its declaration.
+        run_names: Columns whose values tell one run from the next.
+        contract_of: Reads what a row is of; raises BadValueError.
+        lot_size_of: Says how many units of the underlying its contract is; raises BadValueError.
+        check_file: Refuses a file by its first readable row; raises NotARecordingError.
+    """
+
+    wire: CandleFormat
+    run_names: tuple[str, ...]
+    contract_of: Callable[[Mapping[str, str]], Contract]
+    lot_size_of: Callable[[Mapping[str, str], Contract, ReferenceData], int]
+    check_file: Callable[[Mapping[str, str]], None] = lambda _: None
+
+    def updates(self, path: Path, reference: ReferenceData) -> Iterator[CandleUpdate]:
+        """Yield the runs of a file in its order.
+
+        Raises:
+            NotARecordingError: The file, or what follows, is no recording of this format.
+            OSError: The file cannot be opened or read.
+        """
+        with open_lines(path) as lines:
+            table = CsvTable(lines, self.wire.needed)
+            report_unknown_names(self.wire, path, [name for name in table.header if name])
+            yield from _Runs(self, table.header, reference).of(table.rows())
+            lines.check()
+
+
+@dataclass(slots=True)
+class _Run:
+    """Rows of one underlying that stand together."""
+
+    key: tuple[str, ...]
+    candles: list[dict[str, Any]] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    raw: list[str] = field(default_factory=list)
+    contract: Contract | None = None
+    lacks_lot: bool = False
+
+
+class _Runs:
+    """One file in the reading."""
+
+    def __init__(self, bhavcopy: Bhavcopy, header: tuple[str, ...], reference: ReferenceData) -> None:
+        self._of = bhavcopy
+        self._reference = reference
+        self._fields = bind(bhavcopy.wire.fields, header)
+        # What else stands in a row (a row number, a column of tomorrow) makes it no other row.
+        self._named = [names[0] for names in bhavcopy.wire.needed]
+
+    def of(self, rows: Iterator[Row]) -> Iterator[CandleUpdate]:
+        run: _Run | None = None
+        checked = False
+        for row in rows:
+            if row.fault is None and not checked:
+                self._of.check_file(row.fields)
+                checked = True
+            # A damaged row belongs to the run it stands in.
+            key = run.key if run is not None and row.fault is not None else self._key(row)
+            if run is None or run.key != key or len(run.raw) >= RUN_ROWS:
+                if run is not None:
+                    yield self._finished(run)
+                run = _Run(key)
+            self._add(run, row)
+        if run is not None:
+            yield self._finished(run)
+
+    def _key(self, row: Row) -> tuple[str, ...]:
+        return tuple(row.fields.get(name, "") for name in self._of.run_names)
+
+    def _add(self, run: _Run, row: Row) -> None:
+        if row.fault is not None:
+            run.raw.append(row.text)
+            run.rejects.append(rejected(*row.fault, row.payload))
+            return
+        run.raw.append("\x1f".join(row.fields[name] for name in self._named))
+        try:
+            contract = run.contract = self._of.contract_of(row.fields)
+            lot_size = self._of.lot_size_of(row.fields, contract, self._reference)
+            start = datetime.combine(contract.day, time(), INDIA)
+            run.candles.append(
+                candle(
+                    self._of.wire, row.fields, self._fields, contract.instrument,
+                    start=start, interval_s=SESSION_INTERVAL_S, lot_size=lot_size,
+                )
+            )  # fmt: skip
+        except BadValueError as error:
+            run.lacks_lot = run.lacks_lot or error.reason == UNKNOWN_LOT_SIZE
+            run.rejects.append(rejected(error.reason, error.detail, row.fields))
+
+    def _finished(self, run: _Run) -> CandleUpdate:
+        identity = identity_of(self._of.wire.source, *self._named, *run.raw)
+        if run.lacks_lot:
+            # Another identity: once the lot size is known, loading the same file again brings the rows in.
+            identity = identity_of(identity, UNKNOWN_LOT_SIZE)
+        contract = run.contract
+        return update(
+            self._of.wire,
+            contract.instrument if contract else None,
+            day=contract.day if contract else None,
+            candles=run.candles,
+            rejects=run.rejects,
+            identity=identity,
+        )

@@ -1,0 +1,158 @@
+"""The table at the top of each adapter of candles, and candles in the making."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from catalog.exchanges import canonical_symbol
+from ingest.events import CANDLE_TABLE, CandleUpdate, Reject
+from ingest.sources.base import FileReject
+from ingest.sources.recorded_file import NotARecordingError, unread_file_reject
+from ingest.sources.values import BadValueError, shown
+from ingest.sources.wire_format import BoundField, Field
+
+UNKNOWN_SYMBOL: Final = "UNKNOWN"
+DEFAULT_EXCHANGE: Final = "NSE"
+_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9&._ -]{0,39}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandleFormat:
+    """Declaration of one wire format of candles.
+
+    Attributes:
+        source: Name of the adapter, as in `--source`.
+        suffixes: File name endings, lower case, without `.gz`.
+        nulls: Texts that stand for a missing number.
+        fields: The figures of a candle.
+        needed: Names without which no candle can be read, each with its alternatives.
+        ignored: Names that are known and not stored.
+    """
+
+    source: str
+    suffixes: tuple[str, ...]
+    nulls: frozenset[str]
+    fields: tuple[Field, ...]
+    needed: tuple[tuple[str, ...], ...]
+    ignored: frozenset[str]
+
+    @property
+    def known_names(self) -> frozenset[str]:
+        """Every name that this format is known to use."""
+        fields = {name for field in self.fields for name in field.names}
+        return frozenset(fields | {name for names in self.needed for name in names}) | self.ignored
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """What a candle is of.
+
+    Attributes:
+        exchange: `NSE` or `BSE`.
+        symbol: Canonical index or underlying.
+        kind: index, future or option.
+        expiry: None for an index.
+        strike: In rupees; None unless an option.
+        option_type: CE or PE; None unless an option.
+    """
+
+    exchange: str
+    symbol: str
+    kind: Literal["index", "future", "option"]
+    expiry: date | None = None
+    strike: float | None = None
+    option_type: str | None = None
+
+
+def underlying(raw: str) -> str:
+    """Return the canonical symbol in a name.
+
+    Raises:
+        BadValueError: `bad_symbol`.
+    """
+    symbol = canonical_symbol(raw)
+    if not _SYMBOL.fullmatch(symbol):
+        raise BadValueError("bad_symbol", f"{shown(raw)} is no name of an underlying")
+    return symbol
+
+
+def candle(
+    wire: CandleFormat,
+    raw: Mapping[str, Any],
+    fields: Sequence[BoundField],
+    instrument: Instrument,
+    *,
+    start: datetime,
+    interval_s: int,
+    lot_size: int | None = None,
+) -> dict[str, Any]:
+    """Return one candle as `CandleUpdate` holds it.
+
+    Args:
+        wire: Its format.
+        raw: The candle as it came.
+        fields: Where its figures stand in `raw`.
+        instrument: What it is of.
+        start: The time it is labelled with, aware.
+        interval_s: Its length.
+        lot_size: Units of the underlying a contract, where it is known.
+
+    Raises:
+        BadValueError: A figure is none.
+    """
+    made: dict[str, Any] = {
+        "start_time": start, "interval_s": interval_s, "instrument": instrument.kind,
+        "expiry": instrument.expiry, "strike": instrument.strike, "option_type": instrument.option_type,
+        "lot_size": lot_size, "raw": raw,
+    }  # fmt: skip
+    for column, name, convert in fields:
+        try:
+            made[column] = convert(raw[name], wire.nulls, lot_size)
+        except BadValueError as error:
+            raise BadValueError(error.reason, f"{name}: {error.detail}") from None
+    return made
+
+
+def rejected(reason: str, detail: str, payload: object) -> Reject:
+    """Return the reject of a candle."""
+    return Reject(reason, detail, payload, CANDLE_TABLE)
+
+
+def update(
+    wire: CandleFormat,
+    instrument: Instrument | None,
+    *,
+    day: date | None,
+    candles: Sequence[Mapping[str, Any]],
+    rejects: Sequence[Reject],
+    identity: bytes,
+) -> CandleUpdate:
+    """Return candles of one underlying, None where it is not known, with what could not be converted."""
+    return CandleUpdate(
+        exchange=instrument.exchange if instrument else DEFAULT_EXCHANGE,
+        symbol=instrument.symbol if instrument else UNKNOWN_SYMBOL,
+        received_ns=time.time_ns(),
+        candles=candles,
+        day=day,
+        source=wire.source,
+        rejects=tuple(rejects),
+        identity=identity,
+    )
+
+
+def rejecting_candles(
+    wire: CandleFormat, path: Path, updates: Iterator[CandleUpdate | FileReject]
+) -> Iterator[CandleUpdate | FileReject]:
+    """Yield the updates and, where they end in a `NotARecordingError`, the reject of the file after them."""
+    try:
+        yield from updates
+    except NotARecordingError as error:
+        yield unread_file_reject(
+            path, source=wire.source, reason=error.reason, detail=error.detail, table=CANDLE_TABLE
+        )

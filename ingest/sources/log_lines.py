@@ -1,0 +1,132 @@
+"""Lines of a log that may be damaged one by one, read with bounded memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from ingest.events import Reject
+from ingest.sources.base import FileReject, identity_of
+from ingest.sources.recorded_file import BROKEN_GZIP, REPLACEMENT, NotARecordingError, open_content
+from ingest.sources.wire_format import WireFormat
+
+_BOM: Final = b"\xef\xbb\xbf"
+_DEFAULT_EXCHANGE: Final = "NSE"
+_HEAD_CHARACTERS: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line that is not blank.
+
+    Attributes:
+        number: Counted from 1.
+        text: The line without its end; of a line longer than the limit, its beginning.
+        size_bytes: Length of the whole line.
+        rest_digest: Of what a line has beyond the limit; empty for a whole line.
+        fault: Reason and detail of why it cannot be read, None if it can.
+    """
+
+    number: int
+    text: str
+    size_bytes: int
+    rest_digest: bytes
+    fault: tuple[str, str] | None
+
+
+class LogLines:
+    """The lines of an open file, of each no more than a limit.
+
+    Attributes:
+        damage: What was wrong with the bytes so far, None if nothing.
+    """
+
+    def __init__(self, file: BinaryIO, limit_bytes: int) -> None:
+        self._file = file
+        self._limit = limit_bytes
+        self.damage: str | None = None
+
+    def __iter__(self) -> Iterator[LogLine]:
+        """Yield line by line, blank ones left out.
+
+        Raises:
+            NotARecordingError: `undecodable`, where a broken gzip stream ends.
+        """
+        number = 0
+        try:
+            while chunk := self._file.readline(self._limit):
+                number += 1
+                size_bytes, rest_digest = self._pass_over_rest(chunk)
+                if number == 1:
+                    chunk = chunk.removeprefix(_BOM)
+                if chunk.strip():
+                    yield self._line(number, chunk, size_bytes, rest_digest)
+        except BROKEN_GZIP as error:
+            self.damage = f"broken gzip ({error})"
+            raise NotARecordingError("undecodable", f"{self.damage}, after line {number}") from error
+
+    def _pass_over_rest(self, chunk: bytes) -> tuple[int, bytes]:
+        """Read what a line has beyond the limit; return its whole size, and a digest of that rest."""
+        size_bytes = len(chunk)
+        if size_bytes < self._limit or chunk.endswith(b"\n"):
+            return size_bytes, b""
+        digest = hashlib.blake2b(digest_size=16)
+        while chunk and not chunk.endswith(b"\n"):
+            chunk = self._file.readline(self._limit)
+            size_bytes += len(chunk)
+            digest.update(chunk)
+        return size_bytes, digest.digest() if size_bytes > self._limit else b""
+
+    def _line(self, number: int, chunk: bytes, size_bytes: int, rest_digest: bytes) -> LogLine:
+        text = chunk.decode("utf-8", "replace").rstrip("\r\n")
+        fault = None
+        if rest_digest:
+            fault = ("line_too_long", f"line {number} has {size_bytes:,} bytes, more than {self._limit:,}")
+        elif REPLACEMENT in text and self.damage is None:
+            self.damage = f"not UTF-8, first in line {number}"
+        return LogLine(number, text, size_bytes, rest_digest, fault)
+
+    def check(self) -> None:
+        """Tell, after the last line, of bytes that had to be replaced.
+
+        Raises:
+            NotARecordingError: `undecodable`.
+        """
+        if self.damage is not None:
+            raise NotARecordingError("undecodable", self.damage)
+
+
+@contextmanager
+def open_log(path: Path, limit_bytes: int) -> Iterator[LogLines]:
+    """Open a log, plain or gzip.
+
+    Args:
+        path: The file.
+        limit_bytes: How long a line may be; of a longer one the beginning is given, with a fault.
+
+    Raises:
+        OSError: The file cannot be opened or read.
+    """
+    with open_content(path) as file:
+        yield LogLines(file, limit_bytes)
+
+
+def line_reject(wire: WireFormat, line: LogLine, reason: str, detail: str) -> FileReject:
+    """Describe a line that belongs to no chain.
+
+    The identity is that of the line, not of the file: when the file has grown, the same line is the same
+    reject.
+    """
+    payload: dict[str, object] = {"line": line.text}
+    if line.fault is not None:
+        payload = {"head": line.text[:_HEAD_CHARACTERS], "bytes": line.size_bytes}
+    return FileReject(
+        exchange=wire.exchange or _DEFAULT_EXCHANGE,
+        reject=Reject(reason, detail, payload),
+        identity=identity_of(wire.source, reason, str(line.number), line.text, line.rest_digest),
+        source=wire.source,
+    )

@@ -1,0 +1,197 @@
+// Draws every .chart from its data-chart (JSON) or data-chart-src (address of JSON) with uPlot; see chart.py.
+(() => {
+  "use strict";
+
+  const drawn = new Map();
+  const shown = new WeakMap();  // not an attribute: morphing would take it away
+  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const zone = document.querySelector('meta[name="zone"]')?.content || "UTC";
+  const inZone = (date) => uPlot.tzDate(date, zone);
+  const number = (value) => value == null ? "–" : value.toLocaleString("en-US", { maximumFractionDigits: 4 }).replace("-", "−");
+  const time = (seconds) => seconds == null ? "–" : new Date(seconds * 1000).toLocaleString("sv-SE", { timeZone: zone });
+  const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3], [12, 4], [4, 2], [1, 2]];
+
+  // Series differ by dash and not by colour alone.
+  function seriesOf(one, place, chart) {
+    const colour = css(`--c${(place % 7) + 1}`);
+    const made = {
+      label: one.unit ? `${one.label}, ${one.unit}` : one.label,
+      scale: one.scale,
+      stroke: colour,
+      width: 1.75,
+      dash: DASHES[place % DASHES.length],
+      spanGaps: false,
+      points: { show: one.values.filter((value) => value != null).length < 40, size: 5 },
+      value: (_, value) => number(value),
+    };
+    if (one.style === "bars") {
+      const bars = chart.series.filter((s) => s.style === "bars");
+      const align = bars.length > 1 ? (bars.indexOf(one) === 0 ? -1 : 1) : 0;
+      made.paths = uPlot.paths.bars({ size: [bars.length > 1 ? .42 : .75, 60], align });
+      made.fill = bars.indexOf(one) % 2 ? `${colour}66` : `${colour}cc`;
+      made.dash = [];
+      made.points = { show: false };
+    } else if (one.style === "points") {
+      made.paths = () => null;
+      made.points = { show: true, size: 5, fill: colour };
+    } else if (one.style === "step") {
+      made.paths = uPlot.paths.stepped({ align: 1 });
+    }
+    return made;
+  }
+
+  function marks(chart) {
+    return {
+      hooks: {
+        draw: [(plot) => {
+          for (const mark of chart.marks) {
+            const x = Math.round(plot.valToPos(mark.at, "x", true));
+            const { left, top, width, height } = plot.bbox;
+            if (x < left || x > left + width) continue;
+            plot.ctx.save();
+            plot.ctx.strokeStyle = css("--dim");
+            plot.ctx.fillStyle = css("--text");
+            plot.ctx.setLineDash([4 * devicePixelRatio, 4 * devicePixelRatio]);
+            plot.ctx.beginPath();
+            plot.ctx.moveTo(x, top);
+            plot.ctx.lineTo(x, top + height);
+            plot.ctx.stroke();
+            plot.ctx.font = `${11 * devicePixelRatio}px system-ui`;
+            plot.ctx.textAlign = x > left + width * .8 ? "right" : "left";
+            plot.ctx.fillText(mark.label, x + (plot.ctx.textAlign === "left" ? 4 : -4), top + 12 * devicePixelRatio * (1 + chart.marks.indexOf(mark) % 3));
+            plot.ctx.restore();
+          }
+        }],
+      },
+    };
+  }
+
+  function draw(box, chart) {
+    forget(box);
+    box.replaceChildren();
+    const filled = chart.series.some((one) => one.values.some((value) => value != null));
+    if (!chart.x.length || !filled) {
+      const empty = document.createElement("p");
+      empty.className = "empty";
+      empty.textContent = `${chart.title}: nothing to draw yet.`;
+      box.append(empty);
+      return;
+    }
+    const names = chart.kind === "category" ? chart.x : null;
+    const x = names ? chart.x.map((_, place) => place) : chart.x;
+    const axis = { stroke: css("--dim"), grid: { stroke: css("--grid"), width: 1 }, ticks: { stroke: css("--grid"), width: 1 }, font: "12px system-ui" };
+    const scales = { x: { time: chart.kind === "time" } };
+    if (chart.series.some((one) => one.style === "bars")) {
+      scales.x.range = (_, low, high) => { const step = x.length > 1 ? (x[x.length - 1] - x[0]) / (x.length - 1) : 1; return [low - step, high + step]; };
+    }
+    const axes = [{ ...axis, ...(names ? { values: (_, places) => places.map((place) => names[place] ?? ""), splits: () => x } : {}), label: chart.kind === "time" ? undefined : chart.x_label || undefined, labelSize: 20, labelFont: "12px system-ui" }];
+    for (const scale of [...new Set(chart.series.map((one) => one.scale))]) {
+      const mine = chart.series.filter((one) => one.scale === scale);
+      scales[scale] = mine.some((one) => one.style === "bars") ? { range: (_, low, high) => [Math.min(0, low * 1.08), Math.max(0, high * 1.08) || 1] } : {};
+      axes.push({ ...axis, scale, side: scale === "y2" ? 1 : 3, size: 64, grid: scale === "y2" ? { show: false } : axis.grid, values: (_, ticks) => ticks.map((tick) => tick == null ? "" : short(tick)) });
+    }
+    const options = {
+      width: Math.max(240, box.clientWidth), height: Number(box.dataset.height) || chart.height,
+      tzDate: (seconds) => inZone(new Date(seconds * 1000)),
+      scales, axes, plugins: [marks(chart)],
+      cursor: { drag: { x: true, y: false }, focus: { prox: 16 } },
+      legend: { live: true },
+      series: [
+        { label: chart.x_label || (chart.kind === "time" ? "time" : "x"), value: (_, value) => value == null ? "–" : chart.kind === "time" ? time(value) : names ? names[value] : number(value) },
+        ...chart.series.map((one, place) => seriesOf(one, place, chart)),
+      ],
+    };
+    const plot = new uPlot(options, [x, ...chart.series.map((one) => one.values)], box);
+    plot.root.setAttribute("role", "img");
+    plot.root.setAttribute("aria-label", described(chart));
+    const watcher = new ResizeObserver(() => {
+      const width = Math.max(240, box.clientWidth);
+      if (width !== plot.width) plot.setSize({ width, height: plot.height });
+    });
+    watcher.observe(box);
+    drawn.set(box, { plot, chart, watcher });
+    table(box, chart);
+  }
+
+  const short = (value) => {
+    const size = Math.abs(value);
+    if (size >= 1e7) return `${(value / 1e6).toLocaleString("en-US", { maximumFractionDigits: 1 })}M`;
+    if (size >= 1e4) return `${(value / 1e3).toLocaleString("en-US", { maximumFractionDigits: 1 })}k`;
+    return number(value);
+  };
+
+  function described(chart) {
+    const parts = chart.series.map((one) => {
+      const known = one.values.filter((value) => value != null);
+      return known.length ? `${one.label} from ${number(Math.min(...known))} to ${number(Math.max(...known))}, last ${number(known[known.length - 1])} ${one.unit}` : `${one.label}: no values`;
+    });
+    return `${chart.title}. ${parts.join("; ")}. ${chart.marks.map((mark) => mark.label).join(", ")}`;
+  }
+
+  // The same values for who cannot see the chart, or wants to copy them; built when it is opened.
+  function table(box, chart) {
+    const figure = box.closest("figure");
+    if (!figure) return;
+    figure.querySelector("details")?.remove();
+    const details = document.createElement("details");
+    const summary = document.createElement("summary");
+    summary.textContent = "The values as a table";
+    const place = document.createElement("div");
+    place.className = "chart-table";
+    place.tabIndex = 0;
+    details.append(summary, place);
+    details.addEventListener("toggle", () => {
+      if (!details.open || place.firstChild) return;
+      const made = document.createElement("table");
+      const head = made.createTHead().insertRow();
+      const cell = (row, tag, text, right) => { const one = document.createElement(tag); one.textContent = text; if (right) one.className = "n"; row.append(one); };
+      cell(head, "th", chart.x_label || "time");
+      for (const one of chart.series) cell(head, "th", one.unit ? `${one.label}, ${one.unit}` : one.label, true);
+      const body = made.createTBody();
+      chart.x.slice(-2000).forEach((value, at) => {
+        const index = Math.max(0, chart.x.length - 2000) + at;
+        const row = body.insertRow();
+        cell(row, "td", chart.kind === "time" ? time(value) : String(value));
+        for (const one of chart.series) cell(row, "td", number(one.values[index]), true);
+      });
+      place.append(made);
+    });
+    figure.append(details);
+  }
+
+  function forget(box) {
+    const known = drawn.get(box);
+    if (known) { known.watcher.disconnect(); known.plot.destroy(); drawn.delete(box); }
+  }
+
+  async function show(box) {
+    const source = box.dataset.chart || box.dataset.chartSrc;
+    if (!source || shown.get(box) === source) return;
+    shown.set(box, source);
+    try {
+      if (box.dataset.chart) { draw(box, JSON.parse(box.dataset.chart)); return; }
+      const answer = await fetch(source, { headers: { accept: "application/json" } });
+      if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail || `the server answered ${answer.status}`);
+      const chart = await answer.json();
+      if (box.isConnected && shown.get(box) === source) draw(box, chart);
+    } catch (error) {
+      forget(box);
+      box.replaceChildren();
+      const told = document.createElement("p");
+      told.className = "failed";
+      told.textContent = `This chart could not be drawn: ${error.message}`;
+      box.append(told);
+    }
+  }
+
+  function all() {
+    for (const box of drawn.keys()) if (!box.isConnected) forget(box);
+    for (const box of document.querySelectorAll(".chart")) show(box);
+  }
+
+  document.addEventListener("DOMContentLoaded", all);
+  document.addEventListener("htmx:after:swap", all);
+  const redraw = () => { for (const [box, { chart }] of [...drawn]) draw(box, chart); };
+  document.addEventListener("theme", redraw);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+})();

@@ -1,0 +1,70 @@
+"""Specimens of NSE's page as files: scraped until 2020, downloaded today. Much of them is in their names."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from specimen import CsvSpecimen
+
+
+class NseTableSpecimen(CsvSpecimen):
+    source = "nse-table-csv"
+    legs_per_row = 2
+    path = "nse_web_table_csv/2019-07-19/NIFTY/25JUL2019/NIFTY_19-07-2019_10-15.csv"
+    file_name = "25JUL2019/NIFTY_19-07-2019_10-15.csv"
+    other_name = "25JUL2019/NIFTY_19-07-2019_10-15"
+    says_time = says_symbol = False
+    number_fields = tuple(
+        f"{side}{name}"
+        for side in ("Call", "Put")
+        for name in ("OI", "ChnginOI", "Volume", "IV", "LTP", "BidQty", "BidPrice", "AskPrice", "AskQty")
+    )
+
+
+class NseWebsiteSpecimen(CsvSpecimen):
+    source = "nse-website-csv"
+    legs_per_row = 2
+    path = "nse_website_csv/option-chain-ED-NIFTY-30-Jun-2026.csv"
+    file_name = "option-chain-ED-NIFTY-30-Jun-2026.csv"
+    other_name = "option-chain-ED-NIFTY-30-Jun-2026"
+    unknown_column = "CALLS brand new"
+    says_time = says_symbol = False
+    number_fields = tuple(
+        f"{side} {name}"
+        for side in ("CALLS", "PUTS")
+        for name in ("OI", "CHNG IN OI", "VOLUME", "IV", "LTP", "BID QTY", "BID", "ASK", "ASK QTY")
+    )
+
+    def table(self) -> list[list[str]]:
+        return list(csv.reader(io.StringIO(self.good().decode())))
+
+    def dump_table(self, table: list[list[str]]) -> bytes:
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\r\n").writerows(table)
+        return out.getvalue().encode()
+
+    def leg_count(self) -> int:
+        return 2 * (len(self.table()) - 2)
+
+    def with_value(self, name: str, value: Any) -> bytes:
+        table = self.table()
+        side, _, column = name.partition(" ")
+        header = table[1]
+        middle = header.index("STRIKE")
+        place = header.index(column) if side == "CALLS" else header.index(column, middle)
+        table[len(table) // 2][place] = value
+        return self.dump_table(table)
+
+    def with_unknown_column(self) -> bytes:
+        preamble, header, *rows = self.table()
+        return self.dump_table([preamble, ["brand new", *header], *([["?", *row] for row in rows])])
+
+    def without_rows(self) -> bytes:
+        return self.dump_table(self.table()[:2])
+
+    def relaid(self) -> Iterator[bytes]:
+        yield self.good().replace(b"\r\n", b"\n")
+        yield self.good().replace(b"\r\n", b"\r\n\r\n")
