@@ -91,6 +91,7 @@ LINE_BYTES: Final = 1 << 20
 _MARK: Final = "Data fetched successfully: "
 _SYMBOL_NAME: Final = WIRE.symbol_names[0]
 _TIME = re.compile(r"\W{0,3}([0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?)")
+_NAME_IN_ROW = re.compile(rf"""['"]{_SYMBOL_NAME}['"]:""")
 _QUOTED_CHARACTERS: Final = 40
 
 
@@ -105,7 +106,9 @@ class UpstoxLog:
     def recognises(self, sample: Sample) -> bool:
         """By the beginning of an answer, after something else in its line."""
         lines = (line.lstrip() for line in sample.text.splitlines())
-        return any(_may_hold_answer(line) and not line.startswith(("{", "[")) for line in lines)
+        return any(
+            _NAME_IN_ROW.search(line.partition("{")[2]) and not line.startswith(("{", "[")) for line in lines
+        )
 
     def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
         """Yield the chains of one file; see `SourceAdapter.read`."""

@@ -162,6 +162,14 @@ def test_a_log_is_recognised_by_an_answer_after_many_other_lines(
     assert len(chain.calls) == 400
 
 
+def test_prose_about_such_a_log_is_not_taken_for_one(tmp_path: Path, reference: ReferenceData) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(f"`{TIME} - DEBUG - Data fetched successfully: {{...}}`, `underlying_key` and such\n")
+    (reject,) = AnyFormat(ADAPTERS.values()).read(path, reference)
+    assert not isinstance(reject, ChainUpdate)
+    assert reject.reject.reason == "unknown_format"
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
