@@ -106,7 +106,8 @@ class Chain:
             return (
                 UNKNOWN_LOT_SIZE,
                 f"contracts of {self._exchange} {self._symbol} on {day} cannot become units;"
-                " add a line to lot_sizes.csv in the lake's folder and load again",
+                " add a line to lot_sizes.csv in the lake's folder, then run"
+                " 'strikelake ingest quarantine retry'",
             )
         return None
 
