@@ -194,7 +194,7 @@ def _chains_in(
     if not brace:
         raise NotARecordingError("unknown_shape", "no answer stands in it")
     found = _TIME.match(before)
-    event_time = found[1] if found else before[:_QUOTED_CHARACTERS]
+    event_time = found[1] if found else before.partition(" - ")[0][:_QUOTED_CHARACTERS]
     payload = python_literal.parse(brace + rest)
     return chains_of(payload, event_time, reference, names=names, occurrences=occurrences)
 
