@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Final
 
 from catalog.reference import ReferenceData
@@ -74,11 +75,14 @@ def legs_again(
     if wire is None:
         failure = ("unknown_source", f"there is no wire format {about['format']!r} any more")
         return [Attempt(each.kept, None, failure) for each in opened]
+    if wire.exchange is None:
+        wire = replace(wire, exchange=about["exchange"])
+    moment = about.get("event_moment")
     chain = Chain(
         wire,
         reference,
         symbol=about["symbol"],
-        event_time=about["event_time"],
+        event_time=about["event_time"] if moment is None else datetime.fromisoformat(moment),
         underlying_price=about["underlying_price"],
     )
     layouts: dict[tuple[OptionType, tuple[str, ...]], tuple[BoundField, ...]] = {}
@@ -112,7 +116,9 @@ def _leg(each: Opened, wire: WireFormat) -> _Leg | tuple[str, str]:
         raw = row.fields
         if origin["option_type_name"] is not None:
             said = raw.get(origin["option_type_name"])
-        strike, expiry = first_present(raw, wire.strike_names), first_present(raw, wire.expiry_names)
+        # What the line has not, its file had said.
+        strike = first_present(raw, wire.strike_names, strike)
+        expiry = first_present(raw, wire.expiry_names, expiry)
     if not isinstance(raw, Mapping) or "repeated_names" in raw:
         # No format can tell what such a leg means.
         return each.kept.reason, "it is no leg, whatever the format"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate
+from ingest.origins import Line
 from ingest.sources.base import identity_of
 from ingest.sources.chain import Chain
 from ingest.sources.csv_table import CsvTable
@@ -58,7 +59,8 @@ def one_chain(
         raw.append(row.text)
         for option_type, fields in sides:
             if row.fault is not None:
-                chain.reject(option_type, *row.fault, row.payload)
+                line = Line(row.text, tuple(table.header))
+                chain.reject(option_type, *row.fault, row.payload, expiry=expiry, line=line)
             else:
                 chain.add(option_type, row.fields, fields, strike=row.fields[strike_name], expiry=expiry)
     said = (str(each) for each in (symbol, event_time, expiry))
