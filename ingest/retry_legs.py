@@ -12,7 +12,7 @@ from ingest.events import CHAIN_TABLE, FEATURE_TABLE, ChainUpdate
 from ingest.origins import first_present
 from ingest.rejects import Kept
 from ingest.sources.chain import Chain
-from ingest.sources.csv_table import read_row
+from ingest.sources.csv_table import LINE_TOO_LONG, read_row
 from ingest.sources.wire_format import OPTION_TYPES, BoundField, OptionType, WireFormat, bind
 
 _SIDES: Final[Mapping[OptionType, str]] = {"CE": "calls", "PE": "puts"}
@@ -109,6 +109,8 @@ def _leg(each: Opened, wire: WireFormat) -> _Leg | tuple[str, str]:
     origin = each.origin
     said, strike, expiry = origin["option_type"], origin["strike"], origin["expiry"]
     raw = origin.get("raw", each.payload)
+    if each.kept.reason == LINE_TOO_LONG:
+        return LINE_TOO_LONG, "only its beginning is kept: the file has it"
     if (line := origin.get("line")) is not None:
         row = read_row(line, origin["header"])
         if row.fault is not None:
