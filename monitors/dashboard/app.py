@@ -14,11 +14,11 @@ from typing import Annotated, Any
 
 from litestar import Litestar, Request, Response, get, post
 from litestar.config.csrf import CSRFConfig
-from litestar.contrib.jinja import JinjaTemplateEngine
 from litestar.datastructures import CacheControlHeader
 from litestar.enums import RequestEncodingType
 from litestar.exceptions import HTTPException, NotFoundException
-from litestar.params import Body
+from litestar.params import Body, FromPath, FromQuery
+from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.response import Redirect, Stream, Template
 from litestar.static_files import create_static_files_router
 from litestar.template import TemplateConfig
@@ -129,7 +129,7 @@ class Dashboard:
 
     def _stream(self) -> Any:
         @get("/live/{section:str}", media_type="text/event-stream")
-        async def live(section: str) -> Response[Any] | Stream:
+        async def live(section: FromPath[str]) -> Response[Any] | Stream:
             """Server-sent events of a section."""
             if section not in self.live:
                 raise NotFoundException
@@ -178,7 +178,7 @@ def _login(access: Access) -> list[Any]:
         return []
 
     @get("/login", name="login", sync_to_thread=False)
-    def ask(next: str = "/") -> Template:  # noqa: A002 - the name in the address
+    def ask(next: FromQuery[str] = "/") -> Template:  # noqa: A002 - the name in the address
         """The form."""
         return Template("login.html", context={"next": _local(next), "refused": False})
 
@@ -201,7 +201,8 @@ def _login(access: Access) -> list[Any]:
 
 def _local(address: str) -> str:
     """An address of ours: another site's must not be where a login leads."""
-    return address if address.startswith("/") and not address.startswith(("//", "/\\")) else "/"
+    is_plain = address.isprintable() and "\\" not in address
+    return address if is_plain and address.startswith("/") and not address.startswith("//") else "/"
 
 
 def _digest_of(folder: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from litestar import Request, Response, get, post
 from litestar.enums import RequestEncodingType
-from litestar.params import Body
+from litestar.params import Body, FromPath
 from litestar.response import Template
 
 from lake.errors import StrikelakeError
@@ -83,7 +83,7 @@ def _opened(backend: Backend, renderer: Renderer) -> Opened:
         ]
 
     @get("/lake/table/{name:str}")
-    async def detail(name: str) -> Template:
+    async def detail(name: FromPath[str]) -> Template:
         """Columns and newest commits of a table."""
         read = await backend.reader.read(
             ("table", name), lambda session: table_detail(session, name), tables=[name]
