@@ -65,11 +65,11 @@ def _contract(row: Mapping[str, str], reference: ReferenceData) -> Contract:
         instrument = Instrument(EXCHANGE, symbol, "option", expiry, strike, option_type)
     else:
         raise BadValueError("unknown_instrument", f"{shown(kind)} with OPTION_TYP {shown(option_type)}")
-    lot_size = reference.lots.lot_size(EXCHANGE, symbol, day)
+    lot_size = reference.lots.lot_size(EXCHANGE, symbol, day, expiry)
     if lot_size is None:
         raise BadValueError(
             UNKNOWN_LOT_SIZE,
-            f"contracts of {EXCHANGE} {symbol} on {day} cannot become units;"
+            f"contracts of {EXCHANGE} {symbol} on {day} that expire on {expiry} cannot become units;"
             " add a line to lot_sizes.csv in the lake's folder and load again",
         )
     return Contract(instrument, day, lot_size)

@@ -81,5 +81,7 @@ class CandleSeries:
             return None
         if day not in self._lot_sizes:
             instrument = self._instrument
-            self._lot_sizes[day] = self._lots.lot_size(instrument.exchange, instrument.symbol, day)
+            self._lot_sizes[day] = self._lots.lot_size(
+                instrument.exchange, instrument.symbol, day, instrument.expiry
+            )
         return self._lot_sizes[day]
