@@ -81,7 +81,7 @@ class Chain:
         self._fault = self._chain_fault(symbol, event_time)
         self._legs: dict[OptionType, list[dict[str, Any]]] = {"CE": [], "PE": []}
         self._rejects: list[Reject] = []
-        self._origin = ChainOrigin(wire.source, symbol, event_time)
+        self._origin = ChainOrigin(wire.format, wire.exchange, symbol, event_time)
         self._raw_legs = RawLegs(self._origin)
         self.underlying_price = underlying_price
 
@@ -106,7 +106,8 @@ class Chain:
             return (
                 UNKNOWN_LOT_SIZE,
                 f"contracts of {self._exchange} {self._symbol} on {day} cannot become units;"
-                " add a line to lot_sizes.csv in the lake's folder and load again",
+                " add a line to lot_sizes.csv in the lake's folder, then run"
+                " 'strikelake ingest quarantine retry'",
             )
         return None
 

@@ -25,6 +25,7 @@ from monitors.dashboard.sections.lake_model import (
 )
 from monitors.dashboard.sections.section import Opened, Section
 from monitors.dashboard.sql_box import CSV_ROWS, MEMORY_MB, ROWS, TIMEOUT_S, SqlBox
+from monitors.dashboard.sql_result import drawn
 
 _DATASETS_S = 10.0
 
@@ -103,7 +104,7 @@ def _opened(backend: Backend, renderer: Renderer) -> Opened:
             result = await made.box.run(statement)
         except StrikelakeError as error:
             return Template("sql_result.html", context={"problem": str(error), "result": None, "chart": None})
-        chart = result.chart(backend.zone)
+        chart = drawn(result, backend.zone)
         return Template("sql_result.html", context={"problem": "", "result": result, "chart": chart})
 
     @post("/lake/csv", status_code=200)

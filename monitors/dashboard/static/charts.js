@@ -9,12 +9,6 @@
   const inZone = (date) => uPlot.tzDate(date, zone);
   const number = (value) => value == null ? "–" : value.toLocaleString("en-US", { maximumFractionDigits: 4 }).replace("-", "−");
   const time = (seconds) => seconds == null ? "–" : new Date(seconds * 1000).toLocaleString("sv-SE", { timeZone: zone });
-  // 24 hours, and the date where a new one begins.
-  function clocks(_, places) {
-    const days = places.map((place) => time(place).slice(5, 10));
-    const months = places.length > 1 && places[1] - places[0] >= 86400;
-    return places.map((place, at) => months ? days[at] : days[at] === days[at - 1] || days[0] === days[days.length - 1] ? time(place).slice(11, 16) : `${time(place).slice(11, 16)}\n${days[at]}`);
-  }
   const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3], [12, 4], [4, 2], [1, 2]];
 
   // Series differ by dash and not by colour alone.
@@ -90,7 +84,17 @@
     if (chart.series.some((one) => one.style === "bars")) {
       scales.x.range = (_, low, high) => { const step = x.length > 1 ? (x[x.length - 1] - x[0]) / (x.length - 1) : 1; return [low - step, high + step]; };
     }
-    const axes = [{ ...axis, ...(names ? { values: (_, places) => places.map((place) => names[place] ?? ""), splits: () => x } : {}), ...(chart.kind === "time" ? { values: clocks } : {}), label: chart.kind === "time" ? undefined : chart.x_label || undefined, labelSize: 20, labelFont: "12px system-ui" }];
+    // Times of day of the lake's zone, 24 hours; the date where a day begins, or where all is days.
+    const clock = (_, ticks, __, ___, step) => {
+      let before = "";
+      return ticks.map((tick) => {
+        const [day, hour] = time(tick).split(" ");
+        const shown = step >= 86400 ? day : day === before ? hour.slice(0, step < 60 ? 8 : 5) : `${hour.slice(0, step < 60 ? 8 : 5)}\n${day}`;
+        before = day;
+        return shown;
+      });
+    };
+    const axes = [{ ...axis, ...(chart.kind === "time" ? { values: clock, size: 44 } : {}), ...(names ? { values: (_, places) => places.map((place) => names[place] ?? ""), splits: () => x } : {}), label: chart.kind === "time" ? undefined : chart.x_label || undefined, labelSize: 20, labelFont: "12px system-ui" }];
     for (const scale of [...new Set(chart.series.map((one) => one.scale))]) {
       const mine = chart.series.filter((one) => one.scale === scale);
       scales[scale] = mine.some((one) => one.style === "bars") ? { range: (_, low, high) => [Math.min(0, low * 1.08), Math.max(0, high * 1.08) || 1] } : {};
