@@ -189,9 +189,10 @@ class Chain:
             for leg in legs:
                 if leg["underlying_price"] is None:
                     leg["underlying_price"] = self.underlying_price
-        self._origin.underlying_price, self._origin.chain = self.underlying_price, identity.hex()
+        self._origin.underlying_price = self.underlying_price
         if self._fault is not None and self._fault[0] == UNKNOWN_LOT_SIZE:
             # Another identity: once the lot size is known, loading the same file again brings the rows in.
+            self._origin.loads_as = identity.hex()
             identity = identity_of(identity, UNKNOWN_LOT_SIZE)
         return ChainUpdate(
             exchange=self._exchange,
