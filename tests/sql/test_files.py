@@ -37,7 +37,9 @@ QUARANTINE = load_folder(QUERIES / "quarantine", known={"quarantine", "quarantin
 # Of an exchange and a date, with parameters: ingest.quality_report runs them, and tests/ingest tests them.
 QUALITY = load_folder(QUERIES / "quality", known=TABLES)
 # Of what the page shows, with parameters: monitors.dashboard runs them, tests/monitors/dashboard tests them.
-DASHBOARD = load_folder(QUERIES / "dashboard", known=TABLES | {view.name for view in VIEWS})
+DASHBOARD = load_folder(
+    QUERIES / "dashboard", known=TABLES | {view.name for view in VIEWS} | {"health_metrics"}
+)
 each_query = pytest.mark.parametrize("query", ALL, ids=lambda query: query.name)
 each_file = pytest.mark.parametrize(
     "query",
