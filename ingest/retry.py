@@ -172,17 +172,16 @@ class _Retry:
         self._batch.spool()
 
     def _take_legs(self, legs: list[Opened]) -> None:
-        chain = bytes.fromhex(legs[0].origin["chain"])
-        by_retry = identity_of("retried", chain)
-        # A chain without a lot size has an identity of its own, so that a load brings it in as well.
-        has_own = legs[0].kept.input != chain.hex()
-        if has_own and self._batch.is_known(chain) and not self._batch.is_known(by_retry):
+        # A chain without a lot size could come in by a load as well.
+        loads_as = bytes.fromhex(legs[0].origin["loads_as"] or "")
+        by_retry = identity_of("retried", loads_as)
+        if loads_as and self._batch.is_known(loads_as) and not self._batch.is_known(by_retry):
             for each in legs:
                 self._note(each.kept, LOADED)
             return
         accepted = self._settle(legs_again(legs, self._wires, self._reference))
-        if has_own and accepted:
-            self._batch.remember(chain, by_retry)
+        if loads_as and accepted:
+            self._batch.remember(loads_as, by_retry)
 
     def _settle(self, attempts: list[Attempt]) -> int:
         """Take in those of one input that are rows now, and note what became of each; how many came in."""

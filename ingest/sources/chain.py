@@ -205,10 +205,11 @@ class Chain:
             for leg in legs:
                 if leg["underlying_price"] is None:
                     leg["underlying_price"] = self.underlying_price
-        self._origin.underlying_price, self._origin.chain = self.underlying_price, identity.hex()
+        self._origin.underlying_price = self.underlying_price
         if self._lacks_lot_size and not any(self._legs.values()):
             # Another identity: once a lot size is known, loading the same file again brings the rows in. With
             # some legs in, that would bring these in twice: the others come in by a retry of quarantine only.
+            self._origin.loads_as = identity.hex()
             identity = identity_of(identity, UNKNOWN_LOT_SIZE)
         lot_sizes = {leg["lot_size"] for legs in self._legs.values() for leg in legs}
         return ChainUpdate(
