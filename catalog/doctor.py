@@ -25,6 +25,7 @@ Each finding has a kind that never changes, for scripts:
 | `unreadable_spool` | a spool that cannot be read | no; data files that it may wait for stay |
 | `spool_committed` | spool entries that the log has already | cleared, counted as committed |
 | `ledger_unbalanced` | rows that were offered and are nowhere | no |
+| `quarantine_file_missing` | a rejected input that was kept whole in a file, and the file is gone | no |
 | `dataset_unreadable` | a dataset's manifest is damaged | no |
 | `dataset_unmirrored` | the catalog's datasets are not those of the lake | mirrored |
 
@@ -41,6 +42,7 @@ from pathlib import Path
 from catalog.audit import file_damage
 from catalog.doctor_catalog import examine_catalog
 from catalog.findings import Finding
+from catalog.quarantine_store import examine_store
 from lake.commit_log import checkpoint_version, versions
 from lake.compaction import ActiveFile, Finished, active_files, small_files
 from lake.doubled_rows import doubled_rewrites
@@ -106,6 +108,7 @@ def examine(
         findings += _examine_orphans(lake, name, path)
         findings += _examine_files(name, path, finished, progress if checksums else None, checksums)
     findings += _examine_spools(lake)
+    findings += examine_store(lake)
     findings += examine_catalog(lake, catalog_url)
     return findings
 

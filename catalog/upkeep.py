@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 from catalog.calendar import SessionCalendar
-from catalog.contracts import CONTRACTS
+from catalog.contracts import CONTRACTS, QUARANTINE
 from catalog.exchanges import EXCHANGES
+from catalog.quarantine_store import delete_needless
 from lake.compaction import Finished
+from lake.errors import StrikelakeError
 from lake.maintenance import RETENTION, Maintained, maintain
 from lake.table import Lake, TableSpec
 
 AFTER_CLOSE = timedelta(minutes=15)
 """How long after its close a session counts as finished: the last chains and late answers have come in."""
+
+_SPOOLED_WITHIN = timedelta(days=1)  # a file of quarantine this young may wait for the row that names it
 
 SPECS: dict[str, TableSpec] = {name: contract.spec for name, contract in CONTRACTS.items()}
 """Layout of every table there is a contract for."""
@@ -69,9 +74,24 @@ def maintain_lake(
 ) -> list[Maintained]:
     """`lake.maintenance.maintain` for every table there is a contract for and every finished session.
 
+    Files of quarantine that no row names any more, as their session was dropped, go as well.
+
     Raises:
         StreamInUseError: Another process is maintaining this lake.
         SpoolUnavailableError: The lock cannot be taken.
     """
     finished = finished_sessions(calendar, now)
-    return maintain(lake, SPECS, finished, retention=retention, now=now, progress=progress)
+    done = maintain(lake, SPECS, finished, retention=retention, now=now, progress=progress)
+    before = (now or datetime.now(UTC)) - _SPOOLED_WITHIN
+    return [
+        _with_quarantine_files(lake, one, before) if one.table == QUARANTINE.table else one for one in done
+    ]
+
+
+def _with_quarantine_files(lake: Lake, done: Maintained, before: datetime) -> Maintained:
+    """Delete needless files of quarantine, and count them with what was done to its table."""
+    try:
+        files, size = delete_needless(lake, older_than_s=before.timestamp())
+    except (StrikelakeError, OSError) as error:
+        return replace(done, problems=(*done.problems, f"files of quarantine: {error}"))
+    return replace(done, deleted_files=done.deleted_files + files, freed_bytes=done.freed_bytes + size)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lake.cli import command_line, settings_of
-from lake.errors import StrikelakeError
+from lake.errors import SettingsError
 from lake.output import Format, TextOrJson, printable, show_rows, to_json
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def _selection(
     from ingest.rejects import Selection
 
     if exchange is not None and (found := canonical_exchange(exchange)) is None:
-        raise StrikelakeError(f"--exchange {exchange!r} is not known; there are NSE and BSE")
+        raise SettingsError(f"--exchange {exchange!r} is not known; there are NSE and BSE")
     canonical = None if exchange is None else found
     return Selection(reason, source, date.date() if date else None, canonical, reject_id)
 

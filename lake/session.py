@@ -84,6 +84,7 @@ class Session:
         self._spooled_selects: dict[str, str] = {}
         self._partitions: dict[str, pa.Table] = {}
         self._reads: dict[str, tuple[str, ...]] = {}
+        self._confined = False
         self._connection = duckdb.connect(":memory:")
         try:
             self._configure()
@@ -126,6 +127,30 @@ class Session:
         for name in list(self._selects):
             self._bind_files(name)
         return self._connection
+
+    def confine(self, *, memory_mb: int, threads: int) -> None:
+        """Take statements of strangers from now on: they read the tables, and nothing else; for good.
+
+        No file but those of the tables can be read, none can be written; nothing can be attached or loaded;
+        what does not fit into the memory fails and is not put on the disk; no setting can be changed. DuckDB
+        does not count every byte of long texts: who must be sure of the memory runs this in a process of its
+        own, with a limit by the system.
+
+        Args:
+            memory_mb: Megabytes that DuckDB may take.
+            threads: Threads that it may use.
+        """
+        paths = ", ".join(literal(name) for one in self.snapshots.values() for name in one.names)
+        for setting in (
+            f"memory_limit = '{int(memory_mb)}MB'",
+            f"threads = {int(threads)}",
+            "temp_directory = ''",
+            f"allowed_paths = [{paths}]",
+            "enable_external_access = false",
+            "lock_configuration = true",
+        ):
+            self._connection.execute(f"SET {setting}")
+        self._confined = True
 
     def interrupt(self) -> None:
         """Stop the query that runs in another thread: it raises `QueryError` there."""
@@ -171,6 +196,9 @@ class Session:
             raise QueryError(
                 f"{kind.name} is no query: rows come in through ingest, and views are files of sql/views"
             )
+        # EXPLAIN ANALYZE runs what it explains, whatever that is.
+        if self._confined and kind is not duckdb.StatementType.SELECT:
+            raise QueryError(f"only SELECT is taken here, not {kind.name}")
 
     @contextmanager
     def _bound_for(self, sql: str, parameters: Mapping[str, Any]) -> Iterator[str]:

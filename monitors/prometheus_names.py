@@ -54,10 +54,15 @@ _UNITS: Mapping[str, tuple[str, str, float]] = {
 _NAMES = {
     "database_write_success_rate": "database_write_success_ratio",
     "error_rate": "tracker_errors_per_second",
+    "quarantine_rate_pct": "quarantine_ratio",
     "memory_usage_mb": "tracker_memory_bytes",
+    # A name with "summary" in it would be taken for a metric of that type.
+    "summary_missing": "tracker_report_missing",
+    "summary_unreadable": "tracker_report_unreadable",
+    "summary_bad_fields": "tracker_report_bad_fields",
+    "summary_age_s": "tracker_report_age_seconds",
     "total_signals": "session_signals",
     "total_pnl": "paper_trading_pnl_rupees",
-    "portfolio_constraint_violations": "portfolio_constraint_violations",
 }
 _SCALES = {"error_rate": 1 / 3600}
 _COUNTERS = frozenset({"dropped_rows", "portfolio_constraint_violations"})

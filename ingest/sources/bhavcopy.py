@@ -35,13 +35,10 @@ class Contract:
     Attributes:
         instrument: The contract.
         day: Its session.
-        lot_size: Units of the underlying a contract; None if that is not known, which is no fault where the
-            format counts none.
     """
 
     instrument: Instrument
     day: date
-    lot_size: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +49,14 @@ class Bhavcopy:
         wire: Its declaration.
         run_names: Columns whose values tell one run from the next.
         contract_of: Reads what a row is of; raises BadValueError.
+        lot_size_of: Says how many units of the underlying its contract is; raises BadValueError.
         check_file: Refuses a file by its first readable row; raises NotARecordingError.
     """
 
     wire: CandleFormat
     run_names: tuple[str, ...]
-    contract_of: Callable[[Mapping[str, str], ReferenceData], Contract]
+    contract_of: Callable[[Mapping[str, str]], Contract]
+    lot_size_of: Callable[[Mapping[str, str], Contract, ReferenceData], int]
     check_file: Callable[[Mapping[str, str]], None] = lambda _: None
 
     def updates(self, path: Path, reference: ReferenceData) -> Iterator[CandleUpdate]:
@@ -123,13 +122,13 @@ class _Runs:
             return
         run.raw.append("\x1f".join(row.fields[name] for name in self._named))
         try:
-            contract = self._of.contract_of(row.fields, self._reference)
-            run.contract = contract
+            contract = run.contract = self._of.contract_of(row.fields)
+            lot_size = self._of.lot_size_of(row.fields, contract, self._reference)
             start = datetime.combine(contract.day, time(), INDIA)
             run.candles.append(
                 candle(
                     self._of.wire, row.fields, self._fields, contract.instrument,
-                    start=start, interval_s=SESSION_INTERVAL_S, lot_size=contract.lot_size,
+                    start=start, interval_s=SESSION_INTERVAL_S, lot_size=lot_size,
                 )
             )  # fmt: skip
         except BadValueError as error:

@@ -25,7 +25,7 @@ from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import NotARecordingError, rejecting, report_unknown_names
 from ingest.sources.time_sorted import TimeSorted, time_sorted
 from ingest.sources.trading_symbol import expiry_of, parse_trading_symbol, trading_symbol_in
-from ingest.sources.values import BadValueError, Unit, iso_time, shown
+from ingest.sources.values import BadValueError, Unit, iso_date, iso_time, shown
 from ingest.sources.wire_format import BoundField, Field, OptionType, WireFormat, bind
 
 # Kite counts in units of the underlying: every count is a multiple of the lot. The first level of the book is
@@ -40,8 +40,9 @@ _FIELDS: Final = (
 )
 
 
-def _given_date(raw: object) -> date | None:
-    return raw if isinstance(raw, date) and not isinstance(raw, datetime) else None
+def _expiry(raw: object) -> date | None:
+    """Return the expiry of the contract; quarantine, which keeps JSON, gives it back as its text."""
+    return raw if isinstance(raw, date) and not isinstance(raw, datetime) else iso_date(raw)
 
 
 WIRE: Final = WireFormat(
@@ -50,7 +51,7 @@ WIRE: Final = WireFormat(
     suffixes=(".txt",),
     nulls=frozenset({"", "-", "NaN", "nan"}),
     event_time=iso_time,
-    expiry=_given_date,
+    expiry=_expiry,
     symbol_names=(),
     time_names=("timestamp", "exchange_timestamp"),
     strike_names=(),
@@ -104,7 +105,7 @@ class KiteTicks:
 
     def recognises(self, sample: Sample) -> bool:
         """By lines that begin as a tick does and name what every tick has."""
-        return any(_may_be_tick(line) for line in sample.lines)
+        return any(_may_be_tick(line) for line in sample.text.splitlines())
 
     def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
         """Yield the ticks of one file; see `SourceAdapter.read`."""
@@ -216,11 +217,9 @@ class _Contract:
             # Equal ticks have equal times: counting them need not reach further.
             if time_of_line != time_of_last:
                 time_of_last, occurrences = time_of_line, Occurrences()
-            chain = self._chain(text, names)
-            chain.identity = occurrences.identity(chain.identity or b"")
-            yield chain
+            yield self._chain(text, names, occurrences)
 
-    def _chain(self, text: str, names: set[str]) -> ChainUpdate:
+    def _chain(self, text: str, names: set[str], occurrences: Occurrences) -> ChainUpdate:
         fault: tuple[str, str, object] | None = None
         try:
             tick = python_literal.parse(text)
@@ -236,7 +235,7 @@ class _Contract:
         else:
             self._add(chain, tick)
         content = json_document.canonical(tick) if fault is None else text
-        return chain.finish(identity_of(WIRE.source, self._text, content))
+        return chain.finish(occurrences.identity(identity_of(WIRE.source, self._text, content)))
 
     def _add(self, chain: Chain, tick: dict[str, Any]) -> None:
         leg = dict(tick)

@@ -33,6 +33,13 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK_BYTES = 1 << 20
+
+LINE_CHARACTERS = 1 << 20
+"""A longer line is no row of a table: the widest known has some hundred characters."""
+
+DOCUMENT_BYTES = 1 << 26
+"""A larger document is no chain and no candles: the largest known has some three million bytes, unpacked."""
+
 _HEAD_CHARACTERS = 500
 # At most four bytes of UTF-8 a character.
 _HEAD_BYTES = _HEAD_CHARACTERS * 4
@@ -76,6 +83,7 @@ def read_text(path: Path) -> tuple[str, str | None]:
     Bytes that are no UTF-8 become U+FFFD; of a broken gzip file the readable beginning is returned.
 
     Raises:
+        NotARecordingError: `too_large`.
         OSError: The file cannot be opened or read.
     """
     content = bytearray()
@@ -84,6 +92,8 @@ def read_text(path: Path) -> tuple[str, str | None]:
         try:
             while chunk := file.read(_CHUNK_BYTES):
                 content += chunk
+                if len(content) > DOCUMENT_BYTES:
+                    raise NotARecordingError("too_large", f"it has more than {DOCUMENT_BYTES:,} bytes")
         except BROKEN_GZIP as error:
             damage = _broken(error)
     text = content.decode("utf-8-sig", "replace")
@@ -108,11 +118,15 @@ class TextLines:
 
         Raises:
             NotARecordingError: `undecodable`, where a broken gzip stream ends; the line, and so the chain,
-                that was being read is not complete.
+                that was being read is not complete. `too_large`, at a line that would fill the memory.
         """
         number = 0
         try:
-            for number, line in enumerate(self._text, start=1):
+            while line := self._text.readline(LINE_CHARACTERS):
+                number += 1
+                if len(line) == LINE_CHARACTERS and line[-1] != "\n":
+                    detail = f"line {number} has {LINE_CHARACTERS:,} characters or more"
+                    raise NotARecordingError("too_large", detail)
                 if self.damage is None and REPLACEMENT in line:
                     self.damage = f"not UTF-8, first in line {number}"
                 yield line.rstrip("\n")

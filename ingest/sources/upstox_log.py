@@ -85,12 +85,13 @@ WIRE: Final = WireFormat(
     ),
 )
 
-LINE_BYTES: Final = 1 << 22
-"""How long a line may be: forty times the longest answer recorded, of 119 strikes."""
+LINE_BYTES: Final = 1 << 20
+"""How long a line may be: twelve times the longest answer recorded, of 119 strikes."""
 
 _MARK: Final = "Data fetched successfully: "
 _SYMBOL_NAME: Final = WIRE.symbol_names[0]
 _TIME = re.compile(r"\W{0,3}([0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?)")
+_NAME_IN_ROW = re.compile(rf"""['"]{_SYMBOL_NAME}['"]:""")
 _QUOTED_CHARACTERS: Final = 40
 
 
@@ -104,8 +105,9 @@ class UpstoxLog:
 
     def recognises(self, sample: Sample) -> bool:
         """By the beginning of an answer, after something else in its line."""
+        lines = (line.lstrip() for line in sample.text.splitlines())
         return any(
-            _may_hold_answer(line) and not line.lstrip().startswith(("{", "[")) for line in sample.lines
+            _NAME_IN_ROW.search(line.partition("{")[2]) and not line.startswith(("{", "[")) for line in lines
         )
 
     def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
@@ -120,6 +122,7 @@ def chains_of(
     *,
     source: str = WIRE.source,
     names: set[str] | None = None,
+    occurrences: Occurrences | None = None,
 ) -> Iterator[ChainUpdate]:
     """Yield the chains of one answer, one an underlying.
 
@@ -129,6 +132,7 @@ def chains_of(
         reference: Calendar and lot sizes.
         source: What the rows are to name as their source.
         names: Takes the names of fields that were seen.
+        occurrences: Tells the answer from equal ones before it.
 
     Raises:
         NotARecordingError: `unknown_shape` or `no_legs`.
@@ -136,7 +140,7 @@ def chains_of(
     answer = _Answer(event_time, reference, source, set() if names is None else names)
     for row in _rows(payload):
         answer.add_row(row)
-    yield from answer.chains()
+    yield from answer.chains(occurrences or Occurrences())
 
 
 def _items(path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
@@ -160,9 +164,7 @@ def _answers(
             continue
         answers += 1
         try:
-            for chain in _chains_in(line, reference, names):
-                chain.identity = occurrences.identity(chain.identity or b"")
-                yield chain
+            yield from _chains_in(line, reference, names, occurrences)
         except NotARecordingError as error:
             yield line_reject(WIRE, line, error.reason, f"line {line.number}: {error.detail}")
     if first is None:
@@ -183,7 +185,9 @@ def _may_hold_answer(text: str) -> bool:
     return _MARK in text or _SYMBOL_NAME in text
 
 
-def _chains_in(line: LogLine, reference: ReferenceData, names: set[str]) -> Iterator[ChainUpdate]:
+def _chains_in(
+    line: LogLine, reference: ReferenceData, names: set[str], occurrences: Occurrences
+) -> Iterator[ChainUpdate]:
     if line.fault is not None:
         raise NotARecordingError(*line.fault)
     before, brace, rest = line.text.partition("{")
@@ -191,7 +195,8 @@ def _chains_in(line: LogLine, reference: ReferenceData, names: set[str]) -> Iter
         raise NotARecordingError("unknown_shape", "no answer stands in it")
     found = _TIME.match(before)
     event_time = found[1] if found else before[:_QUOTED_CHARACTERS]
-    return chains_of(python_literal.parse(brace + rest), event_time, reference, names=names)
+    payload = python_literal.parse(brace + rest)
+    return chains_of(payload, event_time, reference, names=names, occurrences=occurrences)
 
 
 @dataclass(slots=True)
@@ -264,11 +269,12 @@ class _Answer:
             self._groups[text] = _Group(chain)
         return self._groups[text]
 
-    def chains(self) -> Iterator[ChainUpdate]:
+    def chains(self, occurrences: Occurrences) -> Iterator[ChainUpdate]:
         """Yield one chain per underlying, in the order in which they first occur."""
         for key, group in self._groups.items():
             content = json_document.canonical(group.raw)
-            yield group.chain.finish(identity_of(self._source, str(self._event_time), key, content))
+            identity = identity_of(self._source, str(self._event_time), key, content)
+            yield group.chain.finish(occurrences.identity(identity))
 
 
 def _rows(payload: Any) -> list[Any]:

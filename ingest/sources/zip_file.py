@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import struct
 import zipfile
 import zlib
 from contextlib import ExitStack
@@ -16,7 +18,9 @@ ZIP_MAGIC: Final = b"PK\x03\x04"
 MAX_BYTES: Final = 1 << 30
 """What the file may unpack to: a day of all contracts of an exchange takes some ten million bytes."""
 
-_BROKEN = (EOFError, zlib.error, NotImplementedError, RuntimeError)
+# Encrypted files and unknown ways of packing are RuntimeErrors; damaged lengths and
+# offsets come out as whatever they make the library stumble over.
+_BROKEN = (EOFError, zlib.error, RuntimeError, ValueError, ArithmeticError, LookupError, struct.error)
 
 
 class OnlyMember(io.RawIOBase):
@@ -49,6 +53,10 @@ class OnlyMember(io.RawIOBase):
             data = self._member.read(len(view))
         except _BROKEN as error:
             raise zipfile.BadZipFile(str(error) or type(error).__name__) from error
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise zipfile.BadZipFile("an offset in it lies outside") from error
         view[: len(data)] = data
         return len(data)
 

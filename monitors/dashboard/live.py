@@ -93,6 +93,15 @@ class LiveFeed:
         """Whether one more stream would be too many."""
         return self.pages >= self._most_pages or self._closed
 
+    @property
+    def sections(self) -> tuple[str, ...]:
+        """Names of the sections."""
+        return tuple(self._topics)
+
+    async def produced(self, section: str) -> Sequence[Fragment]:
+        """The fragments of a section as they are made now."""
+        return await self._topics[section].produce()
+
     def __contains__(self, section: object) -> bool:
         return section in self._topics
 

@@ -2,8 +2,8 @@
 -- reads: candles
 -- parameters: none
 -- grain: one row per date, exchange, symbol, expiry, strike, source
--- units: prices and strikes in rupees; oi, oi_change and volume in units of the underlying; moneyness = strike
---   / underlying_price, a ratio, 1 at the money
+-- units: prices and strikes in rupees; oi, oi_change and volume in units of the underlying; moneyness =
+--   strike / underlying_price, a ratio, 1 at the money
 -- note: From the exchanges' bhavcopies. close is what the exchange says it is: of a contract without a trade
 --   (volume 0) the close before, or a price it worked out.
 -- note: underlying_price is the source's; the older bhavcopies of NSE have none.

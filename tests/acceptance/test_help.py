@@ -13,7 +13,7 @@ import pytest
 
 README = Path(__file__).parents[2] / "README.md"
 COMMANDS = {
-    "demo": [], "sql": [], "ingest": ["load", "sources", "status", "commit"],
+    "demo": [], "sql": [], "ingest": ["load", "sources", "status", "commit", "quarantine"],
     "dataset": ["create", "list", "show", "replay", "verify", "delete"],
     "explain": ["train", "models", "report", "signal", "drift"],
     "monitors": ["drift",

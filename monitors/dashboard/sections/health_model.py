@@ -119,7 +119,7 @@ def rule_rows(check: Check, courses: Sparks, place: str) -> list[RuleRow]:
 def _row(one: Judgement, courses: Sparks, place: str) -> RuleRow:
     rule, metric = one.rule, METRICS[one.rule.metric]
     labels = {name: text for name, text in one.labels.items() if name != "exchange"}
-    unit = "standard deviations" if rule.measure is Measure.DEVIATION else metric.unit
+    unit = "sd" if rule.measure is Measure.DEVIATION else metric.unit
     return RuleRow(
         rule.name,
         label_text(labels),

@@ -47,7 +47,7 @@ class State(StrEnum):
 
 _SIGNS = {
     State.OK: "✓", State.INFO: "◆", State.WARN: "▲", State.BAD: "✖", State.UNKNOWN: "?", State.NONE: "∅",
-    State.OFF: "⏸",
+    State.OFF: "‖",
 }  # fmt: skip
 _WORDS = {
     State.OK: "fine", State.INFO: "info", State.WARN: "warning", State.BAD: "critical",

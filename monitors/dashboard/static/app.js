@@ -130,6 +130,10 @@
       box.checked = keysOn();
       box.addEventListener("change", () => { try { localStorage.setItem("keys", box.checked ? "on" : "off"); } catch { /* storage is off */ } });
     }
+    // A form of its own saves the file: what it sends is what stands in the box.
+    for (const copy of document.querySelectorAll("[data-copy-of]")) {
+      copy.form?.addEventListener("submit", () => { copy.value = document.getElementById(copy.dataset.copyOf)?.value ?? ""; });
+    }
     // An example statement, put into the box.
     document.addEventListener("click", (event) => {
       const example = event.target.closest?.("[data-fill]");

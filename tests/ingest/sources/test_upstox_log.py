@@ -15,7 +15,7 @@ import pytest
 
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate
-from ingest.sources import ADAPTERS
+from ingest.sources import ADAPTERS, AnyFormat
 from ingest.sources.recorded_file import NotARecordingError
 from ingest.sources.upstox_log import LINE_BYTES, chains_of
 
@@ -151,6 +151,26 @@ def test_other_lines_of_the_log_are_passed_over_and_counted(
     assert (reading.files, reading.rejects) == ([], [])
     (record,) = [each for each in caplog.records if getattr(each, "action", "") == "pass_over_lines"]
     assert (record.lines, record.answers) == (4, 1)  # type: ignore[attr-defined]
+
+
+def test_a_log_is_recognised_by_an_answer_after_many_other_lines(
+    tmp_path: Path, reference: ReferenceData
+) -> None:
+    path = tmp_path / "tracker"
+    path.write_bytes(_file(*[f"{TIME} - INFO - Waiting"] * 200, _line(_answer(*[ROW] * 400))))
+    reader = AnyFormat(ADAPTERS.values())
+    (chain,) = reader.read(path, reference)
+    assert dict(reader.chosen) == {"upstox-log": 1}
+    assert isinstance(chain, ChainUpdate)
+    assert len(chain.calls) == 400
+
+
+def test_prose_about_such_a_log_is_not_taken_for_one(tmp_path: Path, reference: ReferenceData) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(f"`{TIME} - DEBUG - Data fetched successfully: {{...}}`, `underlying_key` and such\n")
+    (reject,) = AnyFormat(ADAPTERS.values()).read(path, reference)
+    assert not isinstance(reject, ChainUpdate)
+    assert reject.reject.reason == "unknown_format"
 
 
 @pytest.mark.parametrize(
