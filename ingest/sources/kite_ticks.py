@@ -121,7 +121,7 @@ def _items(path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileR
         with open_log(path, LINE_BYTES) as lines:
             broken: NotARecordingError | None = None
             try:
-                yield from _sorted_in(ticks, lines)
+                yield from _sorted_in(path, ticks, lines)
                 lines.check()
             except NotARecordingError as error:
                 if error.reason != "undecodable":
@@ -136,7 +136,7 @@ def _items(path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileR
             raise broken
 
 
-def _sorted_in(ticks: TimeSorted, lines: LogLines) -> Iterator[FileReject]:
+def _sorted_in(path: Path, ticks: TimeSorted, lines: LogLines) -> Iterator[FileReject]:
     """Hand the ticks of a file to the sorter; yield what is none."""
     strange: list[LogLine] = []
     first: LogLine | None = None
@@ -144,7 +144,7 @@ def _sorted_in(ticks: TimeSorted, lines: LogLines) -> Iterator[FileReject]:
         first = first or line
         if line.fault is None and _may_be_tick(line.text):
             for each in strange:
-                yield _strange(each)
+                yield _strange(path, each)
             strange = []
             ticks.add(_moment_in(line.text), line.text)
         elif ticks.is_empty:
@@ -152,7 +152,7 @@ def _sorted_in(ticks: TimeSorted, lines: LogLines) -> Iterator[FileReject]:
             if len(strange) > _LOOK_AHEAD_LINES:
                 break
         else:
-            yield _strange(line)
+            yield _strange(path, line)
     if first is None:
         raise NotARecordingError("empty_file", "the file has no content")
     if ticks.is_empty:
@@ -162,9 +162,9 @@ def _sorted_in(ticks: TimeSorted, lines: LogLines) -> Iterator[FileReject]:
         raise NotARecordingError("unknown_shape", f"none of its first {len(strange):,} lines is a tick")
 
 
-def _strange(line: LogLine) -> FileReject:
+def _strange(path: Path, line: LogLine) -> FileReject:
     reason, detail = line.fault or ("unknown_shape", f"line {line.number} is no tick")
-    return line_reject(WIRE, line, reason, detail)
+    return line_reject(WIRE, path, line, reason, detail)
 
 
 def _moment_in(text: str) -> datetime | None:

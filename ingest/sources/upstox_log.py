@@ -146,13 +146,13 @@ def chains_of(
 def _items(path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
     with open_log(path, LINE_BYTES) as lines:
         names: set[str] = set()
-        yield from _answers(lines, reference, names)
+        yield from _answers(path, lines, reference, names)
         report_unknown_names(WIRE, path, names)
         lines.check()
 
 
 def _answers(
-    lines: LogLines, reference: ReferenceData, names: set[str]
+    path: Path, lines: LogLines, reference: ReferenceData, names: set[str]
 ) -> Iterator[ChainUpdate | FileReject]:
     first: LogLine | None = None
     answers = others = 0
@@ -166,7 +166,7 @@ def _answers(
         try:
             yield from _chains_in(line, reference, names, occurrences)
         except NotARecordingError as error:
-            yield line_reject(WIRE, line, error.reason, f"line {line.number}: {error.detail}")
+            yield line_reject(WIRE, path, line, error.reason, f"line {line.number}: {error.detail}")
     if first is None:
         raise NotARecordingError("empty_file", "the file has no content")
     if not answers:
@@ -194,7 +194,7 @@ def _chains_in(
     if not brace:
         raise NotARecordingError("unknown_shape", "no answer stands in it")
     found = _TIME.match(before)
-    event_time = found[1] if found else before[:_QUOTED_CHARACTERS]
+    event_time = found[1] if found else before.partition(" - ")[0][:_QUOTED_CHARACTERS]
     payload = python_literal.parse(brace + rest)
     return chains_of(payload, event_time, reference, names=names, occurrences=occurrences)
 

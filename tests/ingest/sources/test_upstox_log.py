@@ -268,6 +268,13 @@ def test_other_layouts_of_a_log_line_are_read(before: str, read: Any) -> None:
     assert chain.event_time == datetime(2026, 1, 22, 4, 30, 0, 123000, tzinfo=UTC)
 
 
+def test_a_time_that_cannot_be_read_is_kept_without_the_rest_of_its_line(read: Any) -> None:
+    """So that quarantine can try it again once that form of time is known."""
+    reading = read("upstox-log", _file(_line(_answer(ROW), "at 10 o'clock")))
+    assert [each.reason for each in reading.rejects] == ["bad_event_time"] * 2
+    assert all('"at 10 o\'clock" is no time' in each.detail for each in reading.rejects)
+
+
 def test_a_log_that_grew_repeats_the_identities_of_its_chains(read: Any) -> None:
     line, later = _line(_answer(ROW)), _line(_answer(ROW), TIME.replace("10:", "11:"))
     before = read("upstox-log", _file(line, line, later)).identities

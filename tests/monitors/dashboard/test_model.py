@@ -1,4 +1,4 @@
-"""The section Model: figures of the reports and of recorded signals, and what is said where there are none."""
+"""The section Model: figures of the reports and recorded signals, and what is said where there are none."""
 
 from __future__ import annotations
 
