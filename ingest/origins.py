@@ -35,6 +35,7 @@ class ChainOrigin:
 
     Attributes:
         format: Name of the wire format.
+        exchange: Where the chain comes from, if the format or the file said so.
         symbol: Underlying.
         event_time: Time of the chain.
         underlying_price: In rupees, known when the chain was finished.
@@ -42,6 +43,7 @@ class ChainOrigin:
     """
 
     format: str
+    exchange: str | None
     symbol: Any
     event_time: Any
     underlying_price: float | None = None
@@ -87,10 +89,14 @@ class LegOrigin:
         """See `Origin`."""
         chain = self.chain
         known: dict[str, Any] = {
-            "kind": LEG, "format": chain.format, "chain": chain.chain, "symbol": chain.symbol,
-            "event_time": chain.event_time, "underlying_price": chain.underlying_price,
-            "option_type": self.option_type, "strike": self.strike, "expiry": self.expiry,
+            "kind": LEG, "format": chain.format, "exchange": chain.exchange, "chain": chain.chain,
+            "symbol": chain.symbol, "event_time": chain.event_time,
+            "underlying_price": chain.underlying_price, "option_type": self.option_type,
+            "strike": self.strike, "expiry": self.expiry,
         }  # fmt: skip
+        if isinstance(chain.event_time, datetime):
+            # JSON has no moments: a text of one must not be taken for a text that came.
+            known["event_moment"] = chain.event_time.isoformat()
         if self.raw is not None:
             known["raw"] = self.raw
         if self.line is not None:
@@ -155,18 +161,22 @@ class FileOrigin:
         size_bytes: Its size.
         sha256: Hex digest of its bytes.
         identity: Hex identity of the reject.
+        line: Number of the one line of it that was rejected, counted from 1; None for the whole file.
+        text: That line, None if it is too long to be kept.
     """
 
     path: Path
     size_bytes: int
-    sha256: str
+    sha256: str | None
     identity: str
+    line: int | None = None
+    text: str | None = None
 
     def described(self) -> dict[str, Any]:
         """See `Origin`."""
         return {
             "kind": FILE, "path": str(self.path.absolute()), "bytes": self.size_bytes, "sha256": self.sha256,
-            "identity": self.identity,
+            "identity": self.identity, "line": self.line, "text": self.text,
         }  # fmt: skip
 
 
@@ -197,6 +207,6 @@ def _context(given: Any) -> Any:
     return dict(given) if isinstance(given, Mapping) else given
 
 
-def first_present(fields: Mapping[str, Any], names: Sequence[str]) -> Any:
+def first_present(fields: Mapping[str, Any], names: Sequence[str], default: Any = None) -> Any:
     """The first of these values that is there."""
-    return next((fields[name] for name in names if name in fields), None)
+    return next((fields[name] for name in names if name in fields), default)

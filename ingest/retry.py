@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from catalog.contracts import FEED_QUALITY
 from catalog.dq_flags import DqFlag
 from catalog.quarantine_store import QuarantineStore
 from catalog.reference import ReferenceData
@@ -211,13 +212,17 @@ class _Retry:
         converted.entries = [_unjudged(entry) for entry in converted.entries]
         self._add(converted)
 
-    def _add(self, converted: Converted) -> None:
+    def _add(self, converted: Converted) -> int:
+        """Take rows in; how many there are, counts of their quality left out."""
         self._batch.add(converted)
+        added = 0
         for entry in converted.entries:
-            if entry.table == entry.origin:
+            if entry.table == entry.origin != FEED_QUALITY.table:
                 self._summary.rows[entry.table] = self._summary.rows.get(entry.table, 0) + entry.rows
+                added += entry.rows
         for reason, count in converted.rejects.items():
             self._summary.quarantined[reason] = self._summary.quarantined.get(reason, 0) + count
+        return added
 
     def _take_file(self, each: Opened) -> None:
         """Read a file again; chains that an earlier reading took in are left alone."""
@@ -246,9 +251,9 @@ class _Retry:
             converted = convert_candles([update], self._reference)
         else:
             converted = convert([update], self._reference, quality=self._quality)
-        self._add(converted)
+        added = self._add(converted)
         self._batch.spool_if_full()
-        return sum(entry.rows for entry in converted.entries if entry.table == entry.origin)
+        return added
 
     def _reader(self, source: str) -> SourceAdapter:
         if source == ANY_FORMAT:

@@ -81,7 +81,7 @@ class Chain:
         self._fault = self._chain_fault(symbol, event_time)
         self._legs: dict[OptionType, list[dict[str, Any]]] = {"CE": [], "PE": []}
         self._rejects: list[Reject] = []
-        self._origin = ChainOrigin(wire.source, symbol, event_time)
+        self._origin = ChainOrigin(wire.format, wire.exchange, symbol, event_time)
         self._raw_legs = RawLegs(self._origin)
         self.underlying_price = underlying_price
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import secrets
@@ -13,11 +14,11 @@ from typing import Annotated, Any
 
 from litestar import Litestar, Request, Response, get, post
 from litestar.config.csrf import CSRFConfig
-from litestar.contrib.jinja import JinjaTemplateEngine
 from litestar.datastructures import CacheControlHeader
 from litestar.enums import RequestEncodingType
 from litestar.exceptions import HTTPException, NotFoundException
-from litestar.params import Body
+from litestar.params import Body, FromPath, FromQuery
+from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.response import Redirect, Stream, Template
 from litestar.static_files import create_static_files_router
 from litestar.template import TemplateConfig
@@ -27,10 +28,12 @@ from lake.errors import StrikelakeError
 from monitors.dashboard.backend import Backend
 from monitors.dashboard.live import Fragment, LiveFeed, Produce
 from monitors.dashboard.rendering import Renderer, environment
+from monitors.dashboard.scrape import Scrape
 from monitors.dashboard.sections import SECTIONS
 from monitors.dashboard.sections.section import Section
 from monitors.dashboard.security import Access, Guard
 from monitors.dashboard.strip import strip_of
+from monitors.prometheus import CONTENT_TYPE
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +65,7 @@ class Dashboard:
         self._closing = [one.close for one in opened.values()]
         produce = {name: partial(self._fragments, one.live) for name, one in opened.items()}
         self.live = LiveFeed(produce)
-        handlers: list[Any] = [self._stream(), *_login(access)]
+        handlers: list[Any] = [self._stream(), self._metrics(), *_login(access)]
         for section in sections:
             self.renderer.sections[section.name] = section
             handlers += opened[section.name].handlers
@@ -97,13 +100,25 @@ class Dashboard:
     async def _lifespan(self, app: Litestar) -> AsyncIterator[None]:
         del app
         self.backend.health.begin()
+        warming = asyncio.create_task(self._warm())
         try:
             yield
         finally:
+            warming.cancel()
             self.live.close()
             for close in self._closing:
                 close()
             self.backend.close()
+
+    async def _warm(self) -> None:
+        """Look once at everything, so that the first reader does not wait for imports and templates."""
+        for name in self.live.sections:
+            try:
+                await self.live.produced(name)
+            except Exception as error:  # whoever looks later is told
+                logger.exception(
+                    "warming failed", extra={"action": "warm", "section": name, "error": str(error)}
+                )
 
     async def _fragments(self, produce: Produce | None) -> list[Fragment]:
         """What a section's stream brings: the line on top, and what the section itself says."""
@@ -114,7 +129,7 @@ class Dashboard:
 
     def _stream(self) -> Any:
         @get("/live/{section:str}", media_type="text/event-stream")
-        async def live(section: str) -> Response[Any] | Stream:
+        async def live(section: FromPath[str]) -> Response[Any] | Stream:
             """Server-sent events of a section."""
             if section not in self.live:
                 raise NotFoundException
@@ -125,6 +140,16 @@ class Dashboard:
             return Stream(self.live.stream(section), media_type="text/event-stream", headers=headers)
 
         return live
+
+    def _metrics(self) -> Any:
+        scrape = Scrape(self.backend)
+
+        @get("/metrics")
+        async def metrics() -> Response[bytes]:
+            """The state of the monitors as Prometheus reads it."""
+            return Response(await scrape.text(), media_type=CONTENT_TYPE)
+
+        return metrics
 
     def _our_error(self, request: Request[Any, Any, Any], error: StrikelakeError) -> Response[Any]:
         return self._told(request, 409, "This could not be done", str(error))
@@ -153,7 +178,7 @@ def _login(access: Access) -> list[Any]:
         return []
 
     @get("/login", name="login", sync_to_thread=False)
-    def ask(next: str = "/") -> Template:  # noqa: A002 - the name in the address
+    def ask(next: FromQuery[str] = "/") -> Template:  # noqa: A002 - the name in the address
         """The form."""
         return Template("login.html", context={"next": _local(next), "refused": False})
 
@@ -176,7 +201,8 @@ def _login(access: Access) -> list[Any]:
 
 def _local(address: str) -> str:
     """An address of ours: another site's must not be where a login leads."""
-    return address if address.startswith("/") and not address.startswith(("//", "/\\")) else "/"
+    is_plain = address.isprintable() and "\\" not in address
+    return address if is_plain and address.startswith("/") and not address.startswith("//") else "/"
 
 
 def _digest_of(folder: Path) -> str:

@@ -10,80 +10,23 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from lake.errors import QueryError
 from lake.settings import Settings
-from monitors.dashboard.chart import Chart, Series, Style
+from monitors.dashboard.sql_result import Column, Result
 
 ROWS = 1_000
 CSV_ROWS = 100_000
 TIMEOUT_S = 10.0
 MEMORY_MB = 512
 _GRACE_S = 3.0
-_WAIT_S = 5.0
 _SQL_CHARS = 20_000
-_PLOTTED = 6
 _NOISE = re.compile(r"\n(?:Possible solutions|Database is launched in in-memory).*", re.DOTALL)
 """What DuckDB advises needs settings that are locked here."""
-_CATEGORIES = 60
 
 _KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LANG", "LC_ALL", "TZ")
 """The rest stays here: it may hold credentials."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a result: its name, Arrow type, and whether it is `time`, `number` or `text`."""
-
-    name: str
-    type: str
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """Rows of a statement.
-
-    Attributes:
-        columns: In order.
-        rows: Values as JSON has them, in the order of the columns; times as text in the lake's zone.
-        more: Whether there were more rows.
-        seconds: How long it took.
-    """
-
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Any, ...], ...]
-    more: bool
-    seconds: float
-
-    def chart(self, zone: ZoneInfo) -> Chart | None:
-        """The numbers over the first column of times, or over the first column; None if that is no chart."""
-        place = next((n for n, one in enumerate(self.columns) if one.kind == "time"), 0)
-        if len(self.rows) < 2 or not self.columns:
-            return None
-        x = self.columns[place]
-        numbers = [n for n, one in enumerate(self.columns) if one.kind == "number" and n != place]
-        if not numbers or (x.kind == "text" and len(self.rows) > _CATEGORIES):
-            return None
-        rows = [row for row in self.rows if row[place] is not None]
-        if x.kind == "time":
-            at: list[Any] = [_moment(str(row[place]), zone) for row in rows]
-        else:
-            at = [row[place] for row in rows]
-            if x.kind == "number" and any(isinstance(value, str) for value in at):
-                return None
-        order = range(len(rows)) if x.kind == "text" else sorted(range(len(rows)), key=lambda n: at[n])
-        style: Style = "bars" if x.kind == "text" else "line"
-        series = [
-            Series(self.columns[n].name, [_number(rows[one][n]) for one in order], style=style)
-            for n in numbers[:_PLOTTED]
-        ]
-        kind = {"time": "time", "number": "number"}.get(x.kind, "category")
-        places = [str(at[one]) if x.kind == "text" else at[one] for one in order]
-        return Chart("The result", places, series, kind=kind, x_label=x.name)  # type: ignore[arg-type]
 
 
 @dataclass(slots=True)
@@ -138,7 +81,7 @@ class SqlBox:
         """End the processes."""
         for process in (*self._running, *([self._spare] if self._spare else [])):
             process.kill()
-            process.wait()
+            process.communicate()
 
     async def _ask(self, sql: str, form: str, rows: int) -> dict[str, Any]:
         if not sql.strip():
@@ -146,7 +89,7 @@ class SqlBox:
         if len(sql) > _SQL_CHARS:
             raise QueryError(f"a statement may have {_SQL_CHARS:,} characters here")
         try:
-            await asyncio.wait_for(self._turn.acquire(), _WAIT_S)
+            await asyncio.wait_for(self._turn.acquire(), self.timeout_s + _GRACE_S)
         except TimeoutError:
             raise QueryError("other statements are running: try again") from None
         try:
@@ -198,17 +141,3 @@ class SqlBox:
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             env={name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ},
         )
-
-
-def _moment(text: str, zone: ZoneInfo) -> float:
-    moment = datetime.fromisoformat(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
-
-
-def _number(value: Any) -> float | None:
-    if value is None or isinstance(value, bool):
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None

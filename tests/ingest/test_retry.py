@@ -200,7 +200,7 @@ def test_a_payload_of_any_length_is_kept_whole_and_comes_in(lake: Any, reference
 
 
 def test_a_long_leg_comes_in_from_its_file(lake: Any, tmp_path: Path) -> None:
-    path = live_csv(tmp_path / "polls.csv", polls=1, strikes=1, symbol="NEWINDEX", more="y" * 200_000)
+    path = live_csv(tmp_path / "polls.csv", polls=1, strikes=1, symbol="NEWINDEX", more="y" * 100_000)
     load(lake.settings, ADAPTERS["nse-live-csv"], [path])
     assert all(row["stored"].endswith(".json.gz") for row in of_quarantine(lake))
     write_lots(lake.settings.root, "NEWINDEX", 60)

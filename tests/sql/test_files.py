@@ -37,7 +37,10 @@ QUARANTINE = load_folder(QUERIES / "quarantine", known={"quarantine", "quarantin
 # Of an exchange and a date, with parameters: ingest.quality_report runs them, and tests/ingest tests them.
 QUALITY = load_folder(QUERIES / "quality", known=TABLES)
 # Of what the page shows, with parameters: monitors.dashboard runs them, tests/monitors/dashboard tests them.
-DASHBOARD = load_folder(QUERIES / "dashboard", known=TABLES | {view.name for view in VIEWS})
+DASHBOARD = load_folder(
+    QUERIES / "dashboard",
+    known=TABLES | {view.name for view in VIEWS} | {"health_metrics", "signals_recent"},
+)
 # What other databases get, with parameters: catalog.serving runs them, tests/catalog/test_export.py tests.
 SERVING = load_folder(
     QUERIES / "serving",

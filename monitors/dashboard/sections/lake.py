@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from litestar import Request, Response, get, post
 from litestar.enums import RequestEncodingType
-from litestar.params import Body
+from litestar.params import Body, FromPath
 from litestar.response import Template
 
 from lake.errors import StrikelakeError
@@ -25,6 +25,7 @@ from monitors.dashboard.sections.lake_model import (
 )
 from monitors.dashboard.sections.section import Opened, Section
 from monitors.dashboard.sql_box import CSV_ROWS, MEMORY_MB, ROWS, TIMEOUT_S, SqlBox
+from monitors.dashboard.sql_result import drawn
 
 _DATASETS_S = 10.0
 
@@ -82,7 +83,7 @@ def _opened(backend: Backend, renderer: Renderer) -> Opened:
         ]
 
     @get("/lake/table/{name:str}")
-    async def detail(name: str) -> Template:
+    async def detail(name: FromPath[str]) -> Template:
         """Columns and newest commits of a table."""
         read = await backend.reader.read(
             ("table", name), lambda session: table_detail(session, name), tables=[name]
@@ -103,7 +104,7 @@ def _opened(backend: Backend, renderer: Renderer) -> Opened:
             result = await made.box.run(statement)
         except StrikelakeError as error:
             return Template("sql_result.html", context={"problem": str(error), "result": None, "chart": None})
-        chart = result.chart(backend.zone)
+        chart = drawn(result, backend.zone)
         return Template("sql_result.html", context={"problem": "", "result": result, "chart": chart})
 
     @post("/lake/csv", status_code=200)

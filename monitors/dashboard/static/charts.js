@@ -84,7 +84,17 @@
     if (chart.series.some((one) => one.style === "bars")) {
       scales.x.range = (_, low, high) => { const step = x.length > 1 ? (x[x.length - 1] - x[0]) / (x.length - 1) : 1; return [low - step, high + step]; };
     }
-    const axes = [{ ...axis, ...(names ? { values: (_, places) => places.map((place) => names[place] ?? ""), splits: () => x } : {}), label: chart.kind === "time" ? undefined : chart.x_label || undefined, labelSize: 20, labelFont: "12px system-ui" }];
+    // Times of day of the lake's zone, 24 hours; the date where a day begins, or where all is days.
+    const clock = (_, ticks, __, ___, step) => {
+      let before = "";
+      return ticks.map((tick) => {
+        const [day, hour] = time(tick).split(" ");
+        const shown = step >= 86400 ? day : day === before ? hour.slice(0, step < 60 ? 8 : 5) : `${hour.slice(0, step < 60 ? 8 : 5)}\n${day}`;
+        before = day;
+        return shown;
+      });
+    };
+    const axes = [{ ...axis, ...(chart.kind === "time" ? { values: clock, size: 44 } : {}), ...(names ? { values: (_, places) => places.map((place) => names[place] ?? ""), splits: () => x } : {}), label: chart.kind === "time" ? undefined : chart.x_label || undefined, labelSize: 20, labelFont: "12px system-ui" }];
     for (const scale of [...new Set(chart.series.map((one) => one.scale))]) {
       const mine = chart.series.filter((one) => one.scale === scale);
       scales[scale] = mine.some((one) => one.style === "bars") ? { range: (_, low, high) => [Math.min(0, low * 1.08), Math.max(0, high * 1.08) || 1] } : {};
@@ -173,7 +183,7 @@
       const answer = await fetch(source, { headers: { accept: "application/json" } });
       if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail || `the server answered ${answer.status}`);
       const chart = await answer.json();
-      if (box.isConnected && shown.get(box) === source) draw(box, chart);
+      if (box.isConnected && shown.get(box) === source) { draw(box, chart); pointers(); }
     } catch (error) {
       forget(box);
       box.replaceChildren();
@@ -184,9 +194,20 @@
     }
   }
 
+  // [data-mark-of] marks a place of a chart that was fetched once, e.g. the moment that a slider stands at.
+  function pointers() {
+    for (const one of document.querySelectorAll("[data-mark-of]")) {
+      const known = drawn.get(document.getElementById(one.dataset.markOf));
+      if (!known) continue;
+      known.chart.marks.splice(0, known.chart.marks.length, { at: Number(one.dataset.markAt), label: one.dataset.markLabel });
+      known.plot.redraw(false);
+    }
+  }
+
   function all() {
     for (const box of drawn.keys()) if (!box.isConnected) forget(box);
     for (const box of document.querySelectorAll(".chart")) show(box);
+    pointers();
   }
 
   document.addEventListener("DOMContentLoaded", all);

@@ -40,7 +40,9 @@ def rows_of(settings: Settings, table: str = "option_chain") -> list[dict[str, A
 
 
 def without_receipt(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(({k: v for k, v in row.items() if k != "received_time"} for row in rows), key=repr)
+    """Rows without when they were received, and without what is said of their chain as a whole."""
+    left_out = {"received_time", "dq_flags"}
+    return sorted(({k: v for k, v in row.items() if k not in left_out} for row in rows), key=repr)
 
 
 @dataclass
