@@ -68,6 +68,7 @@
 
   function draw(box, chart) {
     forget(box);
+    const wasOpen = Boolean(box.querySelector("details")?.open);
     box.replaceChildren();
     const filled = chart.series.some((one) => one.values.some((value) => value != null));
     if (!chart.x.length || !filled) {
@@ -120,7 +121,7 @@
     });
     watcher.observe(box);
     drawn.set(box, { plot, chart, watcher });
-    table(box, chart);
+    table(box, chart, wasOpen);
   }
 
   const short = (value) => {
@@ -139,10 +140,8 @@
   }
 
   // The same values for who cannot see the chart, or wants to copy them; built when it is opened.
-  function table(box, chart) {
-    const figure = box.closest("figure");
-    if (!figure) return;
-    figure.querySelector("details")?.remove();
+  function table(box, chart, open) {
+    // Within the box, which morphing leaves alone.
     const details = document.createElement("details");
     const summary = document.createElement("summary");
     summary.textContent = "The values as a table";
@@ -166,7 +165,8 @@
       });
       place.append(made);
     });
-    figure.append(details);
+    details.open = open;
+    box.append(details);
   }
 
   function forget(box) {
