@@ -46,7 +46,10 @@ class Delivery:
         self.connections = Connections(source, self._tell)
 
     def chain(self, update: ChainUpdate, received_ns: int) -> None:
-        """Hand over a chain, received at that time; it is new by nature, so it carries no identity."""
+        """Hand over a chain, received at that time; it is new by nature, so it carries no identity.
+
+        The rows name this source; a leg that is rejected keeps its format's name, by which it is tried again.
+        """
         update.received_ns = received_ns
         update.identity = None
         update.source = self.source

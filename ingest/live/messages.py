@@ -18,28 +18,22 @@ from lake.errors import SettingsError
 
 logger = logging.getLogger(__name__)
 
-ReadPayload = Callable[[Any, datetime, ReferenceData, str], Iterator[ChainUpdate | Reject]]
+ReadPayload = Callable[[Any, datetime, ReferenceData], Iterator[ChainUpdate | Reject]]
 
 
-def _nse(
-    payload: Any, received: datetime, reference: ReferenceData, source: str
-) -> Iterator[ChainUpdate | Reject]:
+def _nse(payload: Any, received: datetime, reference: ReferenceData) -> Iterator[ChainUpdate | Reject]:
     del received
-    return nse_json.chains_of(payload, reference, source=source)
+    return nse_json.chains_of(payload, reference)
 
 
-def _bse(
-    payload: Any, received: datetime, reference: ReferenceData, source: str
-) -> Iterator[ChainUpdate | Reject]:
+def _bse(payload: Any, received: datetime, reference: ReferenceData) -> Iterator[ChainUpdate | Reject]:
     del received
-    return bse_json.chains_of(payload, reference, source=source)
+    return bse_json.chains_of(payload, reference)
 
 
-def _upstox(
-    payload: Any, received: datetime, reference: ReferenceData, source: str
-) -> Iterator[ChainUpdate | Reject]:
+def _upstox(payload: Any, received: datetime, reference: ReferenceData) -> Iterator[ChainUpdate | Reject]:
     # An answer of Upstox has no time of its own: the best there is is when it came.
-    return upstox_log.chains_of(payload, received, reference, source=source)
+    return upstox_log.chains_of(payload, received, reference)
 
 
 FORMATS: Final[Mapping[str, ReadPayload]] = MappingProxyType(
@@ -86,7 +80,7 @@ class MessageReader:
             received = datetime.fromtimestamp(message.received_ns / 1e9, UTC)
             payload = json_document.parse(text)
             # All of it before any of it: a message that breaks half way is kept once, whole.
-            items = list(self._read(payload, received, self._reference, self._delivery.source))
+            items = list(self._read(payload, received, self._reference))
         except NotARecordingError as error:
             self._reject(error.reason, error.detail, message)
             return False

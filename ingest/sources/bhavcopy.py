@@ -151,9 +151,8 @@ class _Runs:
 
     def _finished(self, run: _Run) -> CandleUpdate:
         identity = identity_of(self._of.wire.source, *self._named, *run.raw)
-        if run.lacks_lot and not run.candles:
+        if run.lacks_lot:
             # Another identity: once the lot size is known, loading the same file again brings the rows in.
-            # Not so where some came in, which would then be there twice: the others wait for a retry.
             run.loads_as.identity = identity.hex()
             identity = identity_of(identity, UNKNOWN_LOT_SIZE)
         contract = run.contract

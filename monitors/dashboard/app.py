@@ -201,7 +201,8 @@ def _login(access: Access) -> list[Any]:
 
 def _local(address: str) -> str:
     """An address of ours: another site's must not be where a login leads."""
-    return address if address.startswith("/") and not address.startswith(("//", "/\\")) else "/"
+    is_plain = address.isprintable() and "\\" not in address
+    return address if is_plain and address.startswith("/") and not address.startswith("//") else "/"
 
 
 def _digest_of(folder: Path) -> str:

@@ -82,6 +82,7 @@ class LiveFeed:
         self._heartbeat_s = heartbeat_s
         self._most_pages = most_pages
         self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def pages(self) -> int:
@@ -108,6 +109,7 @@ class LiveFeed:
     async def stream(self, section: str) -> AsyncIterator[bytes]:
         """Server-sent events for one page, until it goes or the feed is closed."""
         topic, page, told_ms = self._topics[section], _Page(), 0
+        self._loop = asyncio.get_running_loop()
         page.give(topic.newest)
         topic.pages.add(page)
         if topic.poller is None:
@@ -133,6 +135,13 @@ class LiveFeed:
             if not topic.pages and topic.poller is not None:
                 topic.poller.cancel()
                 topic.poller = None
+
+    def close_soon(self) -> None:
+        """End every stream from another thread, or from a signal's handler."""
+        if self._loop is None or self._loop.is_closed():
+            self._closed = True
+        else:
+            self._loop.call_soon_threadsafe(self.close)
 
     def close(self) -> None:
         """End every stream, so that the server can stop."""

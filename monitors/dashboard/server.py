@@ -50,7 +50,7 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End the streams, then the server."""
-        self._dashboard.live.close()
+        self._dashboard.live.close_soon()
         super().handle_exit(sig, frame)
 
 

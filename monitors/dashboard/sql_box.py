@@ -21,7 +21,6 @@ CSV_ROWS = 100_000
 TIMEOUT_S = 10.0
 MEMORY_MB = 512
 _GRACE_S = 3.0
-_WAIT_S = 5.0
 _SQL_CHARS = 20_000
 _NOISE = re.compile(r"\n(?:Possible solutions|Database is launched in in-memory).*", re.DOTALL)
 """What DuckDB advises needs settings that are locked here."""
@@ -82,7 +81,7 @@ class SqlBox:
         """End the processes."""
         for process in (*self._running, *([self._spare] if self._spare else [])):
             process.kill()
-            process.wait()
+            process.communicate()
 
     async def _ask(self, sql: str, form: str, rows: int) -> dict[str, Any]:
         if not sql.strip():
@@ -90,7 +89,7 @@ class SqlBox:
         if len(sql) > _SQL_CHARS:
             raise QueryError(f"a statement may have {_SQL_CHARS:,} characters here")
         try:
-            await asyncio.wait_for(self._turn.acquire(), _WAIT_S)
+            await asyncio.wait_for(self._turn.acquire(), self.timeout_s + _GRACE_S)
         except TimeoutError:
             raise QueryError("other statements are running: try again") from None
         try:

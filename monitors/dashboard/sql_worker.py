@@ -137,6 +137,12 @@ def _text(value: Any, zone: ZoneInfo) -> str:
         return format(value, "f")
     if isinstance(value, bytes):
         return value[:CELL_CHARS].hex()
+    if isinstance(value, pa.MonthDayNano):
+        months, days, seconds = value.months, value.days, value.nanoseconds / 1e9
+        parts = [
+            f"{count:g} {unit}" for count, unit in ((months, "months"), (days, "d"), (seconds, "s")) if count
+        ]
+        return " ".join(parts) or "0 s"
     if isinstance(value, timedelta):
         return f"{value.total_seconds():g} s"
     if isinstance(value, list | dict):

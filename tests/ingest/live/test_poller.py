@@ -21,6 +21,7 @@ from ingest.live.http_client import HttpLimits
 from ingest.live.poll_sources import BSE, NSE, UPSTOX, PollSource
 from ingest.live.poller import Pace, Poller
 from ingest.live.runner import Listen
+from ingest.retry import retry
 from lake.errors import SettingsError
 
 EXPIRIES = "/api/option-chain-contract-info"
@@ -97,6 +98,11 @@ def poller(
     return listen
 
 
+def served(run: Any, chains: int) -> Callable[[], bool]:
+    """Whether so many chains came, and the connection is told to be up, which follows a moment later."""
+    return lambda: run.delivery.counts.chains >= chains and run.ups[-1:] == [True]
+
+
 def reasons(lake: Any) -> Counter[str]:
     return Counter(row["reason"] for row in lake.rows("quarantine"))
 
@@ -105,7 +111,7 @@ def test_nse_is_visited_for_its_cookie_then_asked_for_expiries_and_chains(
     lake: Any, new_run: Any, reference: Any, site: ExchangeSite, chain: bytes
 ) -> None:
     run = new_run("nse-poll")
-    run.until(lambda: run.delivery.counts.chains >= 1, poller(site, reference))
+    run.until(served(run, 1), poller(site, reference))
     assert [asked.path for asked in site.asked[:3]] == [HOME, EXPIRIES, CHAIN]
     assert site.asked[2].query == {"type": "Indices", "symbol": "NIFTY", "expiry": "14-Jul-2026"}
     rows = lake.rows()
@@ -126,7 +132,7 @@ def test_several_symbols_are_never_asked_for_at_once(
 ) -> None:
     run = new_run("nse-poll")
     run.until(
-        lambda: run.delivery.counts.chains >= 6,
+        served(run, 6),
         poller(site, reference, symbols=("NIFTY", "Nifty Bank", "BANKNIFTY", "RELIANCE")),
     )
     assert site.most_under_way == 1
@@ -145,7 +151,7 @@ def test_a_cookie_that_ended_is_got_anew_and_nothing_is_lost(
 
     site.on(CHAIN, with_cookie(ended_once))
     run = new_run("nse-poll")
-    run.until(lambda: run.delivery.counts.chains >= 3, poller(site, reference))
+    run.until(served(run, 3), poller(site, reference))
     assert len(site.requests(HOME)) == 2
     assert "visit1" in site.requests(CHAIN)[-1].headers["Cookie"]
     assert run.delivery.counts.rejected == {}
@@ -160,7 +166,7 @@ def test_a_block_page_is_told_kept_whole_and_waited_out(
         with_cookie(in_turn(json_reply(chain), Reply(body=page), Reply(body=page), json_reply(chain))),
     )
     run = new_run("nse-poll")
-    run.until(lambda: run.delivery.counts.chains >= 2, poller(site, reference))
+    run.until(served(run, 2), poller(site, reference))
     assert reasons(lake) == {"html_instead_of_json": 2}
     assert [json.loads(row["payload"]) for row in lake.rows("quarantine")] == [page.decode()] * 2
     assert run.ups[:3] == [True, False, True]
@@ -176,7 +182,7 @@ def test_retry_after_is_kept(new_run: Any, reference: Any, site: ExchangeSite, c
         with_cookie(in_turn(Reply(429, b"slow down", {"Retry-After": "1"}), json_reply(chain))),
     )
     run = new_run("nse-poll")
-    run.until(lambda: run.delivery.counts.chains >= 1, poller(site, reference))
+    run.until(served(run, 1), poller(site, reference))
     first, second = (asked.at for asked in site.requests(CHAIN)[:2])
     assert second - first >= 1.0
     assert run.states[0].why == "asked to slow down (HTTP 429)"
@@ -191,7 +197,7 @@ def test_half_a_body_is_kept_and_asked_for_again(
         with_cookie(in_turn(Reply(body=half, announced=len(chain)), json_reply(chain))),
     )
     run = new_run("nse-poll")
-    run.until(lambda: run.delivery.counts.chains >= 1, poller(site, reference))
+    run.until(served(run, 1), poller(site, reference))
     assert reasons(lake) == {"incomplete_answer": 1}
     assert json.loads(lake.rows("quarantine")[0]["payload"]) == half.decode()
     assert len(lake.rows()) == 80 * run.delivery.counts.chains
@@ -203,7 +209,7 @@ def test_a_server_that_hangs_is_left_in_time(
     site.on(CHAIN, with_cookie(in_turn(Reply(hang=True), json_reply(chain))))
     run = new_run("nse-poll")
     run.until(
-        lambda: run.delivery.counts.chains >= 1,
+        served(run, 1),
         poller(site, reference, limits=HttpLimits(silence_s=0.3, total_s=20.0)),
     )
     assert run.ups == [False, True, False]
@@ -220,7 +226,7 @@ def test_an_answer_beyond_the_limit_is_not_read_to_its_end(
     )
     run = new_run("nse-poll")
     run.until(
-        lambda: run.delivery.counts.chains >= 1,
+        served(run, 1),
         poller(site, reference, limits=HttpLimits(total_s=20.0, answer_bytes=1 << 20)),
     )
     assert reasons(lake) == {"answer_too_large": 1}
@@ -241,7 +247,7 @@ def test_an_answer_that_is_no_chain_is_kept_and_the_source_asked_less(
 ) -> None:
     site.on(CHAIN, with_cookie(in_turn(json_reply(answer), json_reply(chain))))
     run = new_run("nse-poll")
-    run.until(lambda: run.delivery.counts.chains >= 1, poller(site, reference))
+    run.until(served(run, 1), poller(site, reference))
     assert sum(reasons(lake).values()) == 1
     assert len(site.requests(HOME)) == 2
     assert run.ups == [False, True, False]
@@ -263,7 +269,7 @@ def test_nothing_is_asked_when_no_session_runs(new_run: Any, reference: Any, sit
     run.until(lambda: len(rounds) >= 5, listen)
     assert site.asked == []
     run = new_run("nse-poll")
-    run.until(lambda: run.delivery.counts.chains >= 1, poller(site, reference, now=AT_NIGHT, always=True))
+    run.until(served(run, 1), poller(site, reference, now=AT_NIGHT, always=True))
 
 
 def test_bse_answers_in_its_own_shape(lake: Any, new_run: Any, reference: Any, samples: Path) -> None:
@@ -273,7 +279,7 @@ def test_bse_answers_in_its_own_shape(lake: Any, new_run: Any, reference: Any, s
         site.on("/BseIndiaAPI/api/ddlExpiry_IV/w", in_turn(json_reply(dates)))
         site.on("/BseIndiaAPI/api/DerivOptionChain_IV/w", in_turn(json_reply(document)))
         run = new_run("bse-poll")
-        run.until(lambda: run.delivery.counts.chains >= 1, poller(site, reference, BSE, ("SENSEX",)))
+        run.until(served(run, 1), poller(site, reference, BSE, ("SENSEX",)))
         assert site.asked[1].query == {"Expiry": "16 Jul 2026", "scrip_cd": "1", "strprice": "0"}
     table = json.loads(document)["Table"]
     expected = {
@@ -330,3 +336,26 @@ def test_upstox_is_asked_with_its_token_and_a_refused_one_ends_the_run(
     assert {(row["strike"], row["option_type"], row["ltp"], row["oi"]) for row in rows} == expected
     assert {row["source"] for row in rows} == {"upstox"}
     assert lake.totals()["difference"] == 0
+
+
+def test_legs_that_could_not_be_converted_come_in_by_a_retry_each_poll_once(
+    lake: Any, new_run: Any, reference: Any, site: ExchangeSite, chain: bytes
+) -> None:
+    """Two polls alike of a symbol without a lot size: once that is known, both come in, and only once."""
+    unknown = chain.replace(b'"NIFTY"', b'"NOSUCHINDEX"')
+    assert unknown != chain
+    site.on(CHAIN, with_cookie(in_turn(json_reply(unknown))))
+    run = new_run("nse-poll")
+    run.until(served(run, 2), poller(site, reference, symbols=("NOSUCHINDEX",)))
+    legs = run.delivery.counts.chains * 80
+    assert reasons(lake) == {"unknown_lot_size": legs}
+    (lake.settings.root / "lot_sizes.csv").write_text(
+        "exchange,symbol,valid_from,lot_size\nNSE,NOSUCHINDEX,2026-01-01,10\n", encoding="utf-8"
+    )
+    assert retry(lake.settings).accepted == legs
+    assert retry(lake.settings).accepted == 0
+    rows = lake.rows()
+    assert len(rows) == legs
+    assert {row["source"] for row in rows} == {"nse-poll"}
+    contracts = sum(row[kind]["openInterest"] for row in json.loads(chain)["data"] for kind in ("CE", "PE"))
+    assert sum(row["oi"] for row in rows) == contracts * 10 * run.delivery.counts.chains

@@ -98,22 +98,3 @@ def test_a_lot_size_that_was_not_known(how: str, tmp_path: Path) -> None:
         else:
             load_into(ours, one, content)
     assert candles(ours) == candles(other) != []
-
-
-def test_a_run_of_which_some_lack_a_lot_size_is_not_doubled_by_a_load(tmp_path: Path) -> None:
-    one = LegacyBhavcopySpecimen()
-    content = one.with_symbol("NEWINDEX")
-    ours, other = tmp_path / "ours", tmp_path / "other"
-    ours.mkdir()
-    (ours / "lot_sizes.csv").write_text(
-        "exchange,symbol,valid_from,lot_size,expires_by\nNSE,NEWINDEX,2000-01-01,60,2019-08-31\n",
-        encoding="utf-8",
-    )
-    first = load_into(ours, one, content)
-    assert 0 < first.candles < one.leg_count()
-    assert first.quarantined == {"unknown_lot_size": one.leg_count() - first.candles}
-    for root in (ours, other):
-        write_lots(root, "NEWINDEX", 60)
-        load_into(root, one, content)
-    assert retry(Settings(root=ours)).accepted == one.leg_count() - first.candles
-    assert candles(ours) == candles(other)
