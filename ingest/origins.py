@@ -21,11 +21,15 @@ FILE: Final = "file"
 """A whole file, or what of it belongs to no chain."""
 
 
+CANDLE: Final = "candle"
+"""A candle in a wire format."""
+
+
 class Origin(Protocol):
     """Tells where a reject comes from."""
 
     def described(self) -> dict[str, Any]:
-        """As the column `origin` keeps it; the key `kind` says which of the three it is."""
+        """As the column `origin` keeps it; the key `kind` says which of the kinds it is."""
         ...
 
 
