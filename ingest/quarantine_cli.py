@@ -148,6 +148,13 @@ def retry(
     date: _Date = None,
     exchange: _Exchange = None,
     reject_id: Annotated[str | None, typer.Option("--id", help="Only this row.")] = None,
+    captured_at: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"],
+            help="Indian time the files were saved at, for formats that do not say it.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would come in.")] = False,
     output: Annotated[TextOrJson, typer.Option(help="How to print the summary.")] = TextOrJson.TEXT,
 ) -> None:
@@ -157,15 +164,18 @@ def retry(
     """
     from ingest.rejects import Rejects
     from ingest.retry import retry as run
+    from ingest.sources import adapters
+    from ingest.sources.values import INDIA
 
     settings = settings_of(ctx)
+    known = adapters(captured_at=captured_at.replace(tzinfo=INDIA) if captured_at else None)
     if reject_id is not None:
         with Rejects(settings.lake) as rejects:
             reject_id = rejects.one(reject_id)["reject_id"]
     selection = _selection(reason, source, date, exchange, reject_id)
     with ExitStack() as stack:
         try:
-            summary = run(settings, selection, dry_run=dry_run, started=_progress(stack))
+            summary = run(settings, selection, adapters=known, dry_run=dry_run, started=_progress(stack))
         except KeyboardInterrupt:
             typer.echo("\nwhat came in is kept; retry again to go on", err=True)
             raise

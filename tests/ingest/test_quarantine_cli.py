@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from command_line import Called, call
+from page_specimens import NseWebsiteSpecimen
 from small_files import live_csv, write_lots
 
 from lake.errors import MalformedInputError, SettingsError
@@ -136,3 +137,19 @@ def test_an_empty_quarantine_says_so(tmp_path: Path) -> None:
     assert run(tmp_path, "load", str(tmp_path / "known.csv")).exit_code == 0
     assert quarantine(tmp_path / "lake", "list").stdout == "nothing is open\n"
     assert quarantine(tmp_path / "lake", "retry").stdout == "0 tried: 0 came in\n"
+
+
+def test_files_that_do_not_say_when_they_were_saved_come_in_once_that_is_said(
+    tmp_path: Path,
+) -> None:
+    name = NseWebsiteSpecimen.file_name
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(NseWebsiteSpecimen().good())
+    assert run(tmp_path, "load", "--source", "nse-website-csv", str(path)).exit_code == 0
+    (row,) = listed(tmp_path / "lake")
+    assert row["reason"] == "no_event_time"
+    assert quarantine(tmp_path / "lake", "retry").exit_code == 3
+    done = quarantine(tmp_path / "lake", "retry", "--captured-at", "2026-06-25 15:30")
+    assert (done.exit_code, "1 tried: 1 came in" in done.stdout) == (0, True)
+    assert listed(tmp_path / "lake") == []
