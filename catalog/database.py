@@ -47,21 +47,10 @@ def open_database(url: str) -> Engine:
         CatalogUnavailableError: The database does not answer, is locked or read-only, or its schema is
             that of another release.
     """
-    parsed = _parse(url)
-    sqlite = parsed.get_backend_name() == "sqlite"
     try:
-        if sqlite and parsed.database and not parsed.database.startswith("file:"):
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed, **_engine_options(parsed))
-    except ImportError as error:
-        hint = 'pip install "strikelake[postgres]"' if _is_postgresql(parsed) else str(error)
-        raise SettingsError(f"catalog_url: the driver of {parsed.drivername} is missing: {hint}") from error
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise SettingsError(f"catalog_url: {error}") from error
+        engine = connect(url, setting="catalog_url")
     except OSError as error:
-        raise CatalogUnavailableError(f"catalog {_shown(parsed)}: {error}") from error
-    if sqlite:
-        _begin_immediately(engine)
+        raise CatalogUnavailableError(f"catalog: {error}") from error
     try:
         with transaction(engine) as connection:
             _migrate(connection)
@@ -69,9 +58,36 @@ def open_database(url: str) -> Engine:
         engine.dispose()
         if isinstance(error, CommandError):
             raise CatalogUnavailableError(
-                f"catalog {_shown(parsed)} was made by another release of strikelake: {error}"
+                f"catalog {shown(engine.url)} was made by another release of strikelake: {error}"
             ) from error
         raise
+    return engine
+
+
+def connect(url: str, *, setting: str) -> Engine:
+    """An engine, with nothing asked of the database yet; transactions of SQLite begin with its write lock.
+
+    Args:
+        url: SQLAlchemy URL.
+        setting: Name of the setting that it came from, for messages.
+
+    Raises:
+        SettingsError: The URL is not valid or names a driver that is not installed.
+        OSError: The folder of an SQLite file cannot be made.
+    """
+    parsed = _parse(url, setting)
+    sqlite = parsed.get_backend_name() == "sqlite"
+    if sqlite and parsed.database and not parsed.database.startswith("file:"):
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        engine = create_engine(parsed, **_engine_options(parsed))
+    except ImportError as error:
+        hint = 'pip install "strikelake[postgres]"' if _is_postgresql(parsed) else str(error)
+        raise SettingsError(f"{setting}: the driver of {parsed.drivername} is missing: {hint}") from error
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise SettingsError(f"{setting}: {error}") from error
+    if sqlite:
+        _begin_immediately(engine)
     return engine
 
 
@@ -103,7 +119,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         cause = getattr(error, "orig", None) or error
         # A message of PostgreSQL has several lines, the command line's has one.
         told = " ".join(str(cause).split())
-        raise CatalogUnavailableError(f"catalog {_shown(engine.url)}: {told}") from error
+        raise CatalogUnavailableError(f"catalog {shown(engine.url)}: {told}") from error
 
 
 def write_alone(connection: Connection) -> None:
@@ -131,19 +147,19 @@ def migrations() -> Config:
     return config
 
 
-def _parse(url: str) -> URL:
+def _parse(url: str, setting: str) -> URL:
     """The URL, naming our driver for PostgreSQL; what it cannot read may be a password: not shown."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         raise SettingsError(
-            "catalog_url is not of the form sqlite:///data/catalog.db or "
+            f"{setting} is not of the form sqlite:///data/catalog.db or "
             "postgresql://user:password@host:5432/database (it is not shown: it may hold a password)"
         ) from None
     if parsed.drivername in {"postgresql", "postgres"}:
         parsed = parsed.set(drivername="postgresql+psycopg")
     if _is_postgresql(parsed) and "@" in f"{parsed.host}{parsed.database}":
-        raise SettingsError("catalog_url has more than one @; write one within user or password as %40")
+        raise SettingsError(f"{setting} has more than one @; write one within user or password as %40")
     return parsed
 
 
@@ -167,7 +183,7 @@ def _is_postgresql(url: URL) -> bool:
     return url.get_backend_name() == "postgresql"
 
 
-def _shown(url: URL) -> str:
+def shown(url: URL) -> str:
     """For messages: without password, and without options, of which one may be a password."""
     return url.set(query={}).render_as_string(hide_password=True)
 

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
+from catalog.export_cli import app
 from lake.cli import settings_of
 from lake.errors import StrikelakeError, TableNotFoundError
 from lake.output import Format, TextOrJson, show_rows, to_json
-from lake.tables_cli import app
 
 __all__ = ["app"]
 

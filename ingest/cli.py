@@ -12,11 +12,11 @@ import typer
 from ingest import quarantine_cli
 from ingest.quality_cli import EPILOG as QUALITY_EPILOG
 from ingest.quality_cli import quality
+from ingest.run_cli import EPILOG as RUN_EPILOG
+from ingest.run_cli import LIVE_SOURCES, SIMULATOR, run
 from lake.cli import command_line, settings_of
 from lake.errors import MalformedInputError, SettingsError, StrikelakeError, TableNotFoundError
 from lake.output import Format, TextOrJson, show_rows, to_json
-
-SIMULATOR = "simulator"
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -120,37 +120,7 @@ def _formats(sources: dict[str, int]) -> str:
     )
 
 
-@app.command(epilog="Example: strikelake ingest run --source simulator --speed 60")
-def run(
-    ctx: typer.Context,
-    source: Annotated[
-        str, typer.Option(help="Live source; the simulator is the one there is.")
-    ] = "simulator",
-    date: Annotated[
-        datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="Session to simulate  [default: the last known one]"),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same session.")] = 7,
-    interval: Annotated[float, typer.Option(min=0.1, help="Simulated seconds between chains.")] = 5.0,
-    speed: Annotated[float, typer.Option(min=0.01, help="Simulated seconds a second.")] = 1.0,
-) -> None:
-    """Capture from a live source until it ends, or Ctrl-C: watch it with 'strikelake sql --live'.
-
-    An interrupted session goes on where it stopped when it is run again with the same seed.
-    """
-    from catalog.reference import ReferenceData
-    from ingest.simulated_feed import choose_day, play, session_progress
-
-    if source != SIMULATOR:
-        raise SettingsError(f"no live source {source!r}; there is: {SIMULATOR}. Recordings: 'ingest load'")
-    settings = settings_of(ctx)
-    reference = ReferenceData.load(settings.root)
-    day = choose_day(reference, date.date() if date else None)
-    with session_progress(reference, [day]) as progress:
-        result = play(
-            settings, reference, days=[day], seed=seed, interval_s=interval, speed=speed, progress=progress
-        )
-    typer.echo(f"{result.updates:,} chain updates of {day} captured; {result.known:,} were there before")
+app.command(epilog=RUN_EPILOG)(run)
 
 
 @app.command(epilog="Example: strikelake ingest sources")
@@ -162,8 +132,9 @@ def sources(output: Annotated[Format, typer.Option(help="How to print the rows."
         {"source": name, "use": "load", "files": " ".join(one.suffixes), "about": one.about}
         for name, one in ADAPTERS.items()
     ]
-    about = "seeded sessions of NSE and BSE, as a tracker would hand them over"
-    rows.append({"source": SIMULATOR, "use": "run", "files": "", "about": about})
+    rows += [
+        {"source": name, "use": "run", "files": "", "about": about} for name, about in LIVE_SOURCES.items()
+    ]
     show_rows(rows, output)
 
 

@@ -220,6 +220,10 @@ def _read(
     adapter: SourceAdapter, file: Path, reference: ReferenceData, summary: LoadSummary
 ) -> Iterator[ChainUpdate | CandleUpdate | FileReject]:
     """What one file brings; a file that cannot be read is noted (not so a failing spool or lake)."""
+    if file.exists() and not file.is_file():
+        # Opening a pipe or a device may wait for ever.
+        summary.unreadable[str(file)] = "it is no regular file"
+        return
     chains = adapter.read(file, reference)
     while True:
         try:

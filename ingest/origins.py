@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -21,11 +21,15 @@ FILE: Final = "file"
 """A whole file, or what of it belongs to no chain."""
 
 
+CANDLE: Final = "candle"
+"""A candle in a wire format."""
+
+
 class Origin(Protocol):
     """Tells where a reject comes from."""
 
     def described(self) -> dict[str, Any]:
-        """As the column `origin` keeps it; the key `kind` says which of the three it is."""
+        """As the column `origin` keeps it; the key `kind` says which of the kinds it is."""
         ...
 
 
@@ -35,17 +39,20 @@ class ChainOrigin:
 
     Attributes:
         format: Name of the wire format.
+        exchange: Where the chain comes from, if the format or the file said so.
         symbol: Underlying.
         event_time: Time of the chain.
         underlying_price: In rupees, known when the chain was finished.
-        chain: Hex identity of the chain, known when it was finished; a load of the same chain has it too.
+        loads_as: Hex identity that a load gives the chain once its lot size is known; None if that is the one
+            it has now, so that no load can bring it in a second time.
     """
 
     format: str
+    exchange: str | None
     symbol: Any
     event_time: Any
     underlying_price: float | None = None
-    chain: str | None = None
+    loads_as: str | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -87,10 +94,16 @@ class LegOrigin:
         """See `Origin`."""
         chain = self.chain
         known: dict[str, Any] = {
-            "kind": LEG, "format": chain.format, "chain": chain.chain, "symbol": chain.symbol,
-            "event_time": chain.event_time, "underlying_price": chain.underlying_price,
-            "option_type": self.option_type, "strike": self.strike, "expiry": self.expiry,
+            "kind": LEG, "format": chain.format, "exchange": chain.exchange, "loads_as": chain.loads_as,
+            "symbol": chain.symbol, "event_time": chain.event_time,
+            "underlying_price": chain.underlying_price, "option_type": self.option_type,
+            "strike": self.strike, "expiry": self.expiry,
         }  # fmt: skip
+        if isinstance(chain.event_time, datetime):
+            # JSON has no moments and days: a text of one must not be taken for a text that came.
+            known["event_moment"] = chain.event_time.isoformat()
+        if isinstance(self.expiry, date):
+            known["expiry_day"] = self.expiry.isoformat()
         if self.raw is not None:
             known["raw"] = self.raw
         if self.line is not None:
@@ -155,18 +168,22 @@ class FileOrigin:
         size_bytes: Its size.
         sha256: Hex digest of its bytes.
         identity: Hex identity of the reject.
+        line: Number of the one line of it that was rejected, counted from 1; None for the whole file.
+        text: That line, None if it is too long to be kept.
     """
 
     path: Path
     size_bytes: int
-    sha256: str
+    sha256: str | None
     identity: str
+    line: int | None = None
+    text: str | None = None
 
     def described(self) -> dict[str, Any]:
         """See `Origin`."""
         return {
             "kind": FILE, "path": str(self.path.absolute()), "bytes": self.size_bytes, "sha256": self.sha256,
-            "identity": self.identity,
+            "identity": self.identity, "line": self.line, "text": self.text,
         }  # fmt: skip
 
 
@@ -197,6 +214,6 @@ def _context(given: Any) -> Any:
     return dict(given) if isinstance(given, Mapping) else given
 
 
-def first_present(fields: Mapping[str, Any], names: Sequence[str]) -> Any:
+def first_present(fields: Mapping[str, Any], names: Sequence[str], default: Any = None) -> Any:
     """The first of these values that is there."""
-    return next((fields[name] for name in names if name in fields), None)
+    return next((fields[name] for name in names if name in fields), default)

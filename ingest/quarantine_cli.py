@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lake.cli import command_line, settings_of
-from lake.errors import StrikelakeError
+from lake.errors import SettingsError
 from lake.output import Format, TextOrJson, printable, show_rows, to_json
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _group(row: dict[str, Any]) -> list[str]:
         for name, what in (
             ("attempted", "tried again"),
             ("came_in", "came in"),
-            ("not_retriable", "of an earlier version: cannot be tried again"),
+            ("not_retriable", "kept without what it takes to try them again"),
         )
         if row[name]
     ]
@@ -126,7 +126,7 @@ def show(
     elif retriable:
         typer.echo(f"try it again: {command}")
     else:
-        typer.echo("kept by an earlier version, without what it takes to try it again")
+        typer.echo("it is kept without what it takes to try it again, as earlier versions kept it")
 
 
 _TOLD = (
@@ -200,7 +200,7 @@ def _tell(summary: RetrySummary, output: TextOrJson, *, dry_run: bool) -> None:
     for reason, count in sorted(summary.quarantined.items()):
         typer.echo(f"{count:,} rows of files that can be read now are in quarantine: {reason}")
     if summary.not_retriable:
-        why = "were kept by an earlier version, without what it takes to try them again"
+        why = "are kept without what it takes to try them again, as earlier versions kept them"
         typer.echo("\n".join(_wrapped(f"{summary.not_retriable:,} {why}", "")))
 
 
@@ -225,7 +225,7 @@ def _selection(
     from ingest.rejects import Selection
 
     if exchange is not None and (found := canonical_exchange(exchange)) is None:
-        raise StrikelakeError(f"--exchange {exchange!r} is not known; there are NSE and BSE")
+        raise SettingsError(f"--exchange {exchange!r} is not known; there are NSE and BSE")
     canonical = None if exchange is None else found
     return Selection(reason, source, date.date() if date else None, canonical, reject_id)
 

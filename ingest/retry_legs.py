@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, datetime
 from typing import Any, Final
 
 from catalog.reference import ReferenceData
@@ -11,7 +12,7 @@ from ingest.events import CHAIN_TABLE, FEATURE_TABLE, ChainUpdate
 from ingest.origins import first_present
 from ingest.rejects import Kept
 from ingest.sources.chain import Chain
-from ingest.sources.csv_table import read_row
+from ingest.sources.csv_table import LINE_TOO_LONG, read_row
 from ingest.sources.wire_format import OPTION_TYPES, BoundField, OptionType, WireFormat, bind
 
 _SIDES: Final[Mapping[OptionType, str]] = {"CE": "calls", "PE": "puts"}
@@ -74,11 +75,14 @@ def legs_again(
     if wire is None:
         failure = ("unknown_source", f"there is no wire format {about['format']!r} any more")
         return [Attempt(each.kept, None, failure) for each in opened]
+    if wire.exchange is None:
+        wire = replace(wire, exchange=about["exchange"])
+    moment = about.get("event_moment")
     chain = Chain(
         wire,
         reference,
         symbol=about["symbol"],
-        event_time=about["event_time"],
+        event_time=about["event_time"] if moment is None else datetime.fromisoformat(moment),
         underlying_price=about["underlying_price"],
     )
     layouts: dict[tuple[OptionType, tuple[str, ...]], tuple[BoundField, ...]] = {}
@@ -104,7 +108,11 @@ def _leg(each: Opened, wire: WireFormat) -> _Leg | tuple[str, str]:
     """A leg as it came, call or put, strike and expiry; or reason and detail of why it is none."""
     origin = each.origin
     said, strike, expiry = origin["option_type"], origin["strike"], origin["expiry"]
+    if (day := origin.get("expiry_day")) is not None:
+        expiry = date.fromisoformat(day)
     raw = origin.get("raw", each.payload)
+    if each.kept.reason == LINE_TOO_LONG:
+        return LINE_TOO_LONG, "only its beginning is kept: the file has it"
     if (line := origin.get("line")) is not None:
         row = read_row(line, origin["header"])
         if row.fault is not None:
@@ -112,7 +120,9 @@ def _leg(each: Opened, wire: WireFormat) -> _Leg | tuple[str, str]:
         raw = row.fields
         if origin["option_type_name"] is not None:
             said = raw.get(origin["option_type_name"])
-        strike, expiry = first_present(raw, wire.strike_names), first_present(raw, wire.expiry_names)
+        # What the line has not, its file had said.
+        strike = first_present(raw, wire.strike_names, strike)
+        expiry = first_present(raw, wire.expiry_names, expiry)
     if not isinstance(raw, Mapping) or "repeated_names" in raw:
         # No format can tell what such a leg means.
         return each.kept.reason, "it is no leg, whatever the format"

@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from lake.errors import StrikelakeError
+from lake.output import printable
 
 if TYPE_CHECKING:
     from lake.settings import Settings
@@ -28,7 +29,7 @@ _EXTRAS = {
     "lightgbm": "explain", "shap": "explain", "sklearn": "explain", "matplotlib": "explain",
     "joblib": "explain", "evidently": "monitors", "apprise": "monitors", "httpx": "monitors",
     "scipy": "monitors", "yaml": "monitors", "litestar": "monitors", "uvicorn": "monitors",
-    "jinja2": "monitors", "websockets": "live", "keyring": "live",
+    "jinja2": "monitors", "prometheus_client": "monitors", "websockets": "live", "keyring": "live",
 }  # fmt: skip
 """Packages that commands need and a plain install does not bring, and the extra that does."""
 
@@ -152,7 +153,9 @@ def main() -> None:
     except (StrikelakeError, OSError) as error:
         if debug:
             raise
-        typer.echo(f"strikelake: {error}", err=True)
+        # Names of files and values in messages are others': they must not drive the terminal.
+        message = "\n".join(map(printable, str(error).split("\n")))
+        typer.echo(f"strikelake: {message}", err=True)
         sys.exit(1)
 
 

@@ -2,7 +2,7 @@
 
 * StrikelakeError
     * retry: CommitConflictError, SourceUnavailableError, SpoolUnavailableError, CatalogUnavailableError,
-      MonitorsUnavailableError, DeliveryError, ReportsInUseError
+      MonitorsUnavailableError, ExportUnavailableError, DeliveryError, ReportsInUseError
     * look first: CommitStateUnknownError
     * fix the data: SchemaMismatchError, ContractError, MalformedInputError, NotEnoughDataError
     * fix the request: TableNotFoundError, VersionNotFoundError, DatasetNotFoundError, DatasetExistsError,
@@ -47,6 +47,10 @@ class CatalogUnavailableError(StrikelakeError):
 
 class MonitorsUnavailableError(StrikelakeError):
     """The state of the monitors cannot be read or written now; nothing was changed, try again."""
+
+
+class ExportUnavailableError(StrikelakeError):
+    """The target of an export cannot be read or written now; nothing was changed, try again."""
 
 
 class DeliveryError(StrikelakeError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 
+from lake.output import printable
+
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -13,12 +15,11 @@ class FieldFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the traceback below it if there is one."""
-        line = super().format(record)
+        head, newline, rest = super().format(record).partition("\n")
         fields = " ".join(f"{k}={v}" for k, v in vars(record).items() if k not in _STANDARD)
-        if not fields:
-            return line
-        head, newline, rest = line.partition("\n")
-        return f"{head} {fields}{newline}{rest}"
+        # Values come from others' files: they must neither end the line nor drive the terminal.
+        below = "\n".join(map(printable, rest.split("\n")))
+        return f"{printable(f'{head} {fields}' if fields else head)}{newline}{below}"
 
 
 def configure_logging(*, verbose: bool) -> None:

@@ -88,6 +88,8 @@ class Settings(BaseSettings):
         app_id: Name of this app's stream: letters, digits, `-` and `_`. One running app an id.
         committer: `thread` to commit within the app, `process` to leave it to `strikelake ingest commit`.
         catalog_url: SQLAlchemy URL of the catalog, `sqlite:///<root>/catalog.db` by default.
+        export_url: SQLAlchemy URL that `strikelake lake export` writes serving tables to. A secret, since it
+            may hold a password.
         timezone: Zone in which times without an offset are read and times are shown.
         models_dir: Folder of the trained models and their reports.
         reports_dir: Folder of drift reports.
@@ -116,6 +118,7 @@ class Settings(BaseSettings):
     app_id: str = "live"
     committer: Literal["thread", "process"] = "thread"
     catalog_url: str | None = None
+    export_url: SecretStr | None = None
     timezone: str = "Asia/Kolkata"
     models_dir: Path = Path("models")
     reports_dir: Path = Path("reports")

@@ -227,13 +227,10 @@ def schedule(
 def _expose(ctx: typer.Context, file: Path | None) -> None:
     """Tell the metrics as Prometheus reads them; a file is replaced whole."""
     from catalog.reference import ReferenceData
+    from lake.durability import replace_durably
+    from monitors.prometheus_state import exposition
 
     settings, rule_set = configured(ctx)
-    try:
-        from monitors.prometheus_state import exposition
-    except ImportError as error:
-        raise SettingsError("this needs prometheus-client: pip install 'strikelake[monitors]'") from error
-    from lake.durability import replace_durably
 
     text = exposition(settings, ReferenceData.load(settings.root).calendar, rule_set)
     if file is None:

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lake.errors import SettingsError
+import yaml
+
 from monitors.alerts import LAKE, Outcome, Policy
 from monitors.prometheus_names import EXPORTED, PREFIX, Exported
 from monitors.rules import Measure, Phase, Rule, RuleSet
@@ -23,16 +24,7 @@ _BETWEEN_SESSIONS_S = 7200  # and once an hour between sessions
 
 
 def alert_rules(rules: RuleSet) -> str:
-    """A rule file of Prometheus with every rule that is on.
-
-    Raises:
-        SettingsError: PyYAML is not installed.
-    """
-    try:
-        import yaml
-    except ImportError as error:
-        raise SettingsError("the rules need PyYAML: pip install 'strikelake[monitors]'") from error
-
+    """A rule file of Prometheus with every rule that is on."""
     groups = [
         {"name": "strikelake", "rules": [one for rule in rules.enabled for one in _alerts_of(rule)]},
         {"name": "strikelake-monitors", "rules": list(_of_the_monitors())},

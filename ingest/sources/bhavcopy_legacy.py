@@ -50,7 +50,7 @@ _OPTIONS: Final = frozenset({"OPTIDX", "OPTSTK"})
 _NOT_AN_OPTION: Final = "XX"
 
 
-def _contract(row: Mapping[str, str], reference: ReferenceData) -> Contract:
+def _contract(row: Mapping[str, str]) -> Contract:
     day, expiry = named_month_date(row["TIMESTAMP"]), named_month_date(row["EXPIRY_DT"])
     if day is None:
         raise BadValueError("bad_event_time", f"TIMESTAMP: {shown(row['TIMESTAMP'])} is no date")
@@ -65,14 +65,19 @@ def _contract(row: Mapping[str, str], reference: ReferenceData) -> Contract:
         instrument = Instrument(EXCHANGE, symbol, "option", expiry, strike, option_type)
     else:
         raise BadValueError("unknown_instrument", f"{shown(kind)} with OPTION_TYP {shown(option_type)}")
-    lot_size = reference.lots.lot_size(EXCHANGE, symbol, day)
+    return Contract(instrument, day)
+
+
+def _lot_size(_row: Mapping[str, str], contract: Contract, reference: ReferenceData) -> int:
+    symbol, expiry, day = contract.instrument.symbol, contract.instrument.expiry, contract.day
+    lot_size = reference.lots.lot_size(EXCHANGE, symbol, day, expiry)
     if lot_size is None:
         raise BadValueError(
             UNKNOWN_LOT_SIZE,
-            f"contracts of {EXCHANGE} {symbol} on {day} cannot become units;"
+            f"contracts of {EXCHANGE} {symbol} on {day} that expire on {expiry} cannot become units;"
             " add a line to lot_sizes.csv in the lake's folder and load again",
         )
-    return Contract(instrument, day, lot_size)
+    return lot_size
 
 
 _BHAVCOPY: Final = Bhavcopy(
@@ -80,6 +85,7 @@ _BHAVCOPY: Final = Bhavcopy(
     # With the expiry, since lots may differ by it: a run has a lot size or has none.
     run_names=("TIMESTAMP", "INSTRUMENT", "SYMBOL", "EXPIRY_DT"),
     contract_of=_contract,
+    lot_size_of=_lot_size,
 )
 
 

@@ -68,7 +68,7 @@ def _check_file(row: Mapping[str, str]) -> None:
         raise NotARecordingError("not_derivatives", f"its segment is {shown(segment)}, not {_DERIVATIVES}")
 
 
-def _contract(row: Mapping[str, str], _reference: ReferenceData) -> Contract:
+def _contract(row: Mapping[str, str]) -> Contract:
     if (segment := row["Sgmt"].strip()) != _DERIVATIVES:
         raise BadValueError("not_derivatives", f"Sgmt: {shown(segment)} is not {_DERIVATIVES}")
     exchange = canonical_exchange(row["Src"])
@@ -91,10 +91,11 @@ def _contract(row: Mapping[str, str], _reference: ReferenceData) -> Contract:
         raise BadValueError(
             "unknown_instrument", f"FinInstrmTp {shown(row['FinInstrmTp'])} with OptnTp {shown(option_type)}"
         )
-    return Contract(instrument, day, _lot_size(row["NewBrdLotQty"]))
+    return Contract(instrument, day)
 
 
-def _lot_size(raw: str) -> int:
+def _lot_size(row: Mapping[str, str], _contract: Contract, _reference: ReferenceData) -> int:
+    raw = row["NewBrdLotQty"]
     try:
         lot_size = quantity(raw, WIRE.nulls)
     except BadValueError as error:
@@ -108,6 +109,7 @@ _BHAVCOPY: Final = Bhavcopy(
     wire=WIRE,
     run_names=("TradDt", "Src", "FinInstrmTp", "TckrSymb"),
     contract_of=_contract,
+    lot_size_of=_lot_size,
     check_file=_check_file,
 )
 

@@ -7,7 +7,7 @@ the call have the prefix `C_`, those of the put have none. The misspellings are 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -111,7 +111,6 @@ def chains_of(
     payload: Any,
     reference: ReferenceData,
     *,
-    source: str = WIRE.source,
     names: set[str] | None = None,
 ) -> Iterator[ChainUpdate]:
     """Yield the chains of one answer, one an underlying.
@@ -119,7 +118,6 @@ def chains_of(
     Args:
         payload: The answer, parsed by `json_document`.
         reference: Calendar and lot sizes.
-        source: What the rows are to name as their source.
         names: Takes the names of fields that were seen.
 
     Raises:
@@ -129,7 +127,6 @@ def chains_of(
     as_on = payload.get("ASON")
     event_time = as_on.get("DT_TM") if isinstance(as_on, dict) else None
     default_symbol = _first_symbol(rows)
-    wire = WIRE if source == WIRE.source else replace(WIRE, source=source)
 
     groups: dict[str, _Group] = {}
     layouts: dict[tuple[str, ...], list[tuple[OptionType, tuple[BoundField, ...]]]] = {}
@@ -137,7 +134,7 @@ def chains_of(
         symbol = _text(row, WIRE.symbol_names[:1]) or default_symbol
         key = json_document.canonical(symbol)
         if key not in groups:
-            groups[key] = _Group(Chain(wire, reference, symbol=symbol, event_time=event_time))
+            groups[key] = _Group(Chain(WIRE, reference, symbol=symbol, event_time=event_time))
         group = groups[key]
         group.raw.append(row)
         if isinstance(row, dict) and not isinstance(row, RepeatedNames):

@@ -21,6 +21,7 @@ from ingest.sources.values import BadValueError, shown
 
 _ENDINGS: Final = (".gz", ".zip", ".csv", ".json")
 _NUMBERS = re.compile(r"[0-9-]+")
+_TRADED = re.compile(r"[A-Z0-9][A-Z0-9&-]{0,19}")
 _MONTHS: Final = {
     name: number
     for number, name in enumerate(
@@ -87,7 +88,9 @@ def _contract(name: str) -> TradingSymbol | None:
         BadValueError: `bad_trading_symbol`.
     """
     if (found := _FUTURE.match(name)) is not None:
-        symbol = canonical_symbol(found["symbol"].replace("_", " "))
+        symbol = _index(found["symbol"]) or canonical_symbol(found["symbol"])
+        if not _TRADED.fullmatch(symbol):
+            raise BadValueError("bad_trading_symbol", f"{shown(found['symbol'])} is no name of an underlying")
         month = _MONTHS.get(found["month"].lower()[:3])
         if month is None:
             raise BadValueError("bad_trading_symbol", f"{shown(found['month'])} is no month")
@@ -97,5 +100,5 @@ def _contract(name: str) -> TradingSymbol | None:
 
 
 def _index(name: str) -> str | None:
-    symbol = canonical_symbol(name.replace("_", " "))
+    symbol = canonical_symbol(re.sub(r"[_ -]", "", name))
     return symbol if symbol in INDICES else None

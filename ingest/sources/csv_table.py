@@ -7,10 +7,23 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from ingest.sources.recorded_file import REPLACEMENT, NotARecordingError, TextLines
+from ingest.sources.recorded_file import (
+    LINE_CHARACTERS,
+    REPLACEMENT,
+    LongLine,
+    NotARecordingError,
+    TextLines,
+)
 from ingest.sources.values import shown
+
+LINE_TOO_LONG: Final = "line_too_long"
+
+TABLE_CHARACTERS: Final = 1 << 24
+"""Text of rows that may be held together, in memory thirty times that; a poll of all stocks has a tenth."""
+
+_COLUMNS: Final = 1_000
 
 
 class Row(NamedTuple):
@@ -58,7 +71,7 @@ class CsvTable:
 
         Raises:
             NotARecordingError: `empty_file`, `html_instead_of_csv`, `missing_columns`,
-                `duplicate_columns` or `undecodable`.
+                `duplicate_columns`, `too_large` or `undecodable`.
         """
         self._source = lines
         self._lines = iter(lines)
@@ -73,6 +86,8 @@ class CsvTable:
             self.header = _names(self.header_text)
         if rename is not None:
             self.header = rename(self.header)
+        if isinstance(self.header_text, LongLine) or len(self.header) > _COLUMNS:
+            raise NotARecordingError("too_large", f"a header of more than {_COLUMNS:,} columns")
         columns = [next((name for name in names if name in self.header), None) for names in needed]
         missing = [
             " or ".join(names) for names, column in zip(needed, columns, strict=True) if column is None
@@ -84,18 +99,26 @@ class CsvTable:
         if twice:
             raise NotARecordingError("duplicate_columns", f"more than one column {', '.join(twice)}")
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self, *, limit_characters: int | None = None) -> Iterator[Row]:
         """Yield the rows in order; blank lines and repetitions of the header are none.
 
+        Args:
+            limit_characters: How much text there may be, for a reader that holds all rows in memory.
+
         Raises:
-            NotARecordingError: `header_only` at the end, `undecodable` where a gzip stream breaks off.
+            NotARecordingError: `header_only` at the end, `undecodable` where a gzip stream breaks off,
+                `too_large` at the limit.
         """
         header = self.header
         any_row = False
+        characters = 0
         for line in self._lines:
             # Tools that append to a file write the header again at each start.
             if line == self.header_text or not line.strip():
                 continue
+            characters += len(line)
+            if limit_characters is not None and characters > limit_characters:
+                raise NotARecordingError("too_large", f"more than {limit_characters:,} characters of rows")
             yield read_row(line, header)
             any_row = True
         if not any_row:
@@ -109,6 +132,9 @@ def _names(header_text: str) -> tuple[str, ...]:
 
 def read_row(line: str, header: Sequence[str]) -> Row:
     """Split one line under its header."""
+    if isinstance(line, LongLine):
+        told = f"it has {line.characters:,} characters, more than {LINE_CHARACTERS:,}"
+        return Row(str(line), {}, (LINE_TOO_LONG, told))
     fields = line.split(",") if '"' not in line else _split(line)
     if fields is None:
         return Row(line, {}, ("ragged_row", "its quotes do not pair"))

@@ -18,7 +18,7 @@ from ingest.events import ChainUpdate
 from ingest.origins import Line
 from ingest.sources.base import FileReject, identity_of
 from ingest.sources.chain import Chain, Occurrences
-from ingest.sources.csv_table import CsvTable, Row
+from ingest.sources.csv_table import TABLE_CHARACTERS, CsvTable, Row
 from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import (
     NotARecordingError,
@@ -129,7 +129,7 @@ class _Poll:
         key: _Key = ("", "", "")
         early: list[Row] = []
         try:
-            for row in self._table.rows():
+            for row in self._table.rows(limit_characters=TABLE_CHARACTERS):
                 if row.fault is None:
                     fields = row.fields
                     key = (fields[self._time], fields[self._symbol], fields[self._expiry])

@@ -25,7 +25,7 @@ from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import NotARecordingError, rejecting, report_unknown_names
 from ingest.sources.time_sorted import TimeSorted, time_sorted
 from ingest.sources.trading_symbol import expiry_of, parse_trading_symbol, trading_symbol_in
-from ingest.sources.values import BadValueError, Unit, iso_time, shown
+from ingest.sources.values import BadValueError, Unit, iso_date, iso_time, shown
 from ingest.sources.wire_format import BoundField, Field, OptionType, WireFormat, bind
 
 # Kite counts in units of the underlying: every count is a multiple of the lot. The first level of the book is
@@ -40,8 +40,9 @@ _FIELDS: Final = (
 )
 
 
-def _given_date(raw: object) -> date | None:
-    return raw if isinstance(raw, date) and not isinstance(raw, datetime) else None
+def _expiry(raw: object) -> date | None:
+    """Return the expiry of the contract; quarantine, which keeps JSON, gives it back as its text."""
+    return raw if isinstance(raw, date) and not isinstance(raw, datetime) else iso_date(raw)
 
 
 WIRE: Final = WireFormat(
@@ -50,7 +51,7 @@ WIRE: Final = WireFormat(
     suffixes=(".txt",),
     nulls=frozenset({"", "-", "NaN", "nan"}),
     event_time=iso_time,
-    expiry=_given_date,
+    expiry=_expiry,
     symbol_names=(),
     time_names=("timestamp", "exchange_timestamp"),
     strike_names=(),
@@ -104,7 +105,7 @@ class KiteTicks:
 
     def recognises(self, sample: Sample) -> bool:
         """By lines that begin as a tick does and name what every tick has."""
-        return any(_may_be_tick(line) for line in sample.lines)
+        return any(_may_be_tick(line) for line in sample.text.splitlines())
 
     def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
         """Yield the ticks of one file; see `SourceAdapter.read`."""
@@ -120,7 +121,7 @@ def _items(path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileR
         with open_log(path, LINE_BYTES) as lines:
             broken: NotARecordingError | None = None
             try:
-                yield from _sorted_in(ticks, lines)
+                yield from _sorted_in(path, ticks, lines)
                 lines.check()
             except NotARecordingError as error:
                 if error.reason != "undecodable":
@@ -135,7 +136,7 @@ def _items(path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileR
             raise broken
 
 
-def _sorted_in(ticks: TimeSorted, lines: LogLines) -> Iterator[FileReject]:
+def _sorted_in(path: Path, ticks: TimeSorted, lines: LogLines) -> Iterator[FileReject]:
     """Hand the ticks of a file to the sorter; yield what is none."""
     strange: list[LogLine] = []
     first: LogLine | None = None
@@ -143,7 +144,7 @@ def _sorted_in(ticks: TimeSorted, lines: LogLines) -> Iterator[FileReject]:
         first = first or line
         if line.fault is None and _may_be_tick(line.text):
             for each in strange:
-                yield _strange(each)
+                yield _strange(path, each)
             strange = []
             ticks.add(_moment_in(line.text), line.text)
         elif ticks.is_empty:
@@ -151,7 +152,7 @@ def _sorted_in(ticks: TimeSorted, lines: LogLines) -> Iterator[FileReject]:
             if len(strange) > _LOOK_AHEAD_LINES:
                 break
         else:
-            yield _strange(line)
+            yield _strange(path, line)
     if first is None:
         raise NotARecordingError("empty_file", "the file has no content")
     if ticks.is_empty:
@@ -161,9 +162,9 @@ def _sorted_in(ticks: TimeSorted, lines: LogLines) -> Iterator[FileReject]:
         raise NotARecordingError("unknown_shape", f"none of its first {len(strange):,} lines is a tick")
 
 
-def _strange(line: LogLine) -> FileReject:
+def _strange(path: Path, line: LogLine) -> FileReject:
     reason, detail = line.fault or ("unknown_shape", f"line {line.number} is no tick")
-    return line_reject(WIRE, line, reason, detail)
+    return line_reject(WIRE, path, line, reason, detail)
 
 
 def _moment_in(text: str) -> datetime | None:
@@ -216,11 +217,9 @@ class _Contract:
             # Equal ticks have equal times: counting them need not reach further.
             if time_of_line != time_of_last:
                 time_of_last, occurrences = time_of_line, Occurrences()
-            chain = self._chain(text, names)
-            chain.identity = occurrences.identity(chain.identity or b"")
-            yield chain
+            yield self._chain(text, names, occurrences)
 
-    def _chain(self, text: str, names: set[str]) -> ChainUpdate:
+    def _chain(self, text: str, names: set[str], occurrences: Occurrences) -> ChainUpdate:
         fault: tuple[str, str, object] | None = None
         try:
             tick = python_literal.parse(text)
@@ -236,7 +235,7 @@ class _Contract:
         else:
             self._add(chain, tick)
         content = json_document.canonical(tick) if fault is None else text
-        return chain.finish(identity_of(WIRE.source, self._text, content))
+        return chain.finish(occurrences.identity(identity_of(WIRE.source, self._text, content)))
 
     def _add(self, chain: Chain, tick: dict[str, Any]) -> None:
         leg = dict(tick)

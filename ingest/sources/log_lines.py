@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from ingest.events import Reject
+from ingest.origins import FileOrigin
 from ingest.sources.base import FileReject, identity_of
 from ingest.sources.recorded_file import BROKEN_GZIP, REPLACEMENT, NotARecordingError, open_content
 from ingest.sources.wire_format import WireFormat
@@ -115,7 +116,7 @@ def open_log(path: Path, limit_bytes: int) -> Iterator[LogLines]:
         yield LogLines(file, limit_bytes)
 
 
-def line_reject(wire: WireFormat, line: LogLine, reason: str, detail: str) -> FileReject:
+def line_reject(wire: WireFormat, path: Path, line: LogLine, reason: str, detail: str) -> FileReject:
     """Describe a line that belongs to no chain.
 
     The identity is that of the line, not of the file: when the file has grown, the same line is the same
@@ -124,9 +125,12 @@ def line_reject(wire: WireFormat, line: LogLine, reason: str, detail: str) -> Fi
     payload: dict[str, object] = {"line": line.text}
     if line.fault is not None:
         payload = {"head": line.text[:_HEAD_CHARACTERS], "bytes": line.size_bytes}
+    identity = identity_of(wire.source, reason, str(line.number), line.text, line.rest_digest)
+    text = line.text if line.fault is None else None
+    origin = FileOrigin(path, line.size_bytes, None, identity.hex(), line.number, text)
     return FileReject(
         exchange=wire.exchange or _DEFAULT_EXCHANGE,
-        reject=Reject(reason, detail, payload),
-        identity=identity_of(wire.source, reason, str(line.number), line.text, line.rest_digest),
+        reject=Reject(reason, detail, payload, origin=origin),
+        identity=identity,
         source=wire.source,
     )

@@ -11,7 +11,8 @@ from ingest.events import ChainUpdate
 from ingest.origins import Line
 from ingest.sources.base import identity_of
 from ingest.sources.chain import Chain, Occurrences
-from ingest.sources.csv_table import Row
+from ingest.sources.csv_table import TABLE_CHARACTERS, Row
+from ingest.sources.recorded_file import NotARecordingError
 from ingest.sources.values import shown
 from ingest.sources.wire_format import BoundField, WireFormat, bind
 
@@ -50,10 +51,14 @@ class LongTable:
             header: Columns of the rows.
             header_text: The header as it stands, part of the identity.
             reference: Calendar and lot sizes.
+
+        Raises:
+            NotARecordingError: `too_large`: a poll that cannot be held in memory.
         """
         fields = bind(self.wire.calls, header)
         occurrences = Occurrences()
         poll: list[Row] = []
+        characters = 0
         poll_time: object = None
         legs: set[tuple[object, ...]] = set()
         time_name = self.wire.time_names[0]
@@ -75,6 +80,11 @@ class LongTable:
                     poll_time = row.fields[time_name]
                 legs.add(leg)
             poll.append(row)
+            characters = len(row.text) + (characters if len(poll) > 1 else 0)
+            if characters > TABLE_CHARACTERS:
+                raise NotARecordingError(
+                    "too_large", f"more than {TABLE_CHARACTERS:,} characters in one poll"
+                )
         if poll:
             around = (header, header_text, reference, occurrences)
             yield from self._finished(poll, poll_time, fields, around)

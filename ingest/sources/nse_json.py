@@ -8,7 +8,7 @@ dates as DD-MM-YYYY. A row is a strike of an expiry and has a leg `CE`, a leg `P
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -96,7 +96,6 @@ def chains_of(
     payload: Any,
     reference: ReferenceData,
     *,
-    source: str = WIRE.source,
     names: set[str] | None = None,
 ) -> Iterator[ChainUpdate | Reject]:
     """Yield the chains of one answer, one an underlying, then what of it belongs to no chain.
@@ -104,7 +103,6 @@ def chains_of(
     Args:
         payload: The answer, parsed by `json_document`.
         reference: Calendar and lot sizes.
-        source: What the rows are to name as their source.
         names: Takes the names of fields that were seen.
 
     Raises:
@@ -117,8 +115,7 @@ def chains_of(
     except BadValueError as error:
         underlying_price, bad_underlying = None, error
 
-    wire = WIRE if source == WIRE.source else replace(WIRE, source=source)
-    legs = _Legs(wire, reference, answer, underlying_price)
+    legs = _Legs(reference, answer, underlying_price)
     for row in answer["data"]:
         legs.add_row(row)
     if names is not None:
@@ -149,13 +146,8 @@ class _Legs:
     """
 
     def __init__(
-        self,
-        wire: WireFormat,
-        reference: ReferenceData,
-        answer: dict[str, Any],
-        underlying_price: float | None,
+        self, reference: ReferenceData, answer: dict[str, Any], underlying_price: float | None
     ) -> None:
-        self._wire = wire
         self._reference = reference
         self._answer = answer
         self._underlying_price = underlying_price
@@ -197,7 +189,7 @@ class _Legs:
         key = symbol if isinstance(symbol, str) else json_document.canonical(symbol)
         if key not in self._groups:
             chain = Chain(
-                self._wire,
+                WIRE,
                 self._reference,
                 symbol=symbol,
                 event_time=self._answer.get("timestamp"),

@@ -17,6 +17,7 @@ from catalog.quarantine_store import recorded_file
 from ingest.events import CHAIN_TABLE, ChainUpdate, Reject
 from ingest.origins import FileOrigin
 from ingest.sources.base import FileReject, identity_of
+from ingest.sources.values import shown
 from ingest.sources.wire_format import WireFormat
 from ingest.sources.zip_file import ZIP_MAGIC, OnlyMember
 from lake.errors import MalformedInputError
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from ingest.sources.candle_format import CandleFormat
 
 _logger = logging.getLogger(__name__)
+
+LINE_CHARACTERS = 1 << 18
+"""A longer line of a table is skipped: four hundred times the longest recorded."""
+
+DOCUMENT_BYTES = 1 << 25
+"""A larger document is not parsed: ten times the largest recorded; parsed it may be thirty fold."""
 
 KEPT_WHOLE_BYTES = 1 << 20
 """A file that could not be read is kept whole in quarantine if it packs to this; else by path and digest."""
@@ -36,8 +43,12 @@ _CHUNK_BYTES = 1 << 20
 _HEAD_CHARACTERS = 500
 # At most four bytes of UTF-8 a character.
 _HEAD_BYTES = _HEAD_CHARACTERS * 4
+_LOGGED_NAMES = 50
+_LOGGED_CHARACTERS = 80
 _DEFAULT_EXCHANGE = "NSE"
 _KEPT_UNPACKED_BYTES = 1 << 26
+# As far as a file that cannot be read is unpacked to tell it from others: a bomb may have no end.
+_DIGEST_BYTES = 1 << 28
 # zlib writes a gzip header, without a time, from here on.
 _GZIP_BITS = 31
 BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile)
@@ -76,6 +87,7 @@ def read_text(path: Path) -> tuple[str, str | None]:
     Bytes that are no UTF-8 become U+FFFD; of a broken gzip file the readable beginning is returned.
 
     Raises:
+        NotARecordingError: `too_large`.
         OSError: The file cannot be opened or read.
     """
     content = bytearray()
@@ -84,6 +96,10 @@ def read_text(path: Path) -> tuple[str, str | None]:
         try:
             while chunk := file.read(_CHUNK_BYTES):
                 content += chunk
+                if len(content) > DOCUMENT_BYTES:
+                    raise NotARecordingError(
+                        "too_large", f"more than {DOCUMENT_BYTES:,} bytes, unpacked, in one document"
+                    )
         except BROKEN_GZIP as error:
             damage = _broken(error)
     text = content.decode("utf-8-sig", "replace")
@@ -92,8 +108,32 @@ def read_text(path: Path) -> tuple[str, str | None]:
     return text, damage
 
 
+class LongLine(str):
+    """A line longer than `LINE_CHARACTERS`: its beginning, its length and a digest of all of it.
+
+    Attributes:
+        characters: Its length.
+    """
+
+    characters: int
+
+    @classmethod
+    def read(cls, head: str, text: io.TextIOWrapper) -> LongLine:
+        """Read the rest of a line of which `head` is the beginning, keeping none of it."""
+        digest = hashlib.blake2b(digest_size=16)
+        characters = len(head)
+        piece = head
+        while piece and not piece.endswith("\n"):
+            digest.update(piece.encode("utf-8", "surrogatepass"))
+            piece = text.readline(LINE_CHARACTERS)
+            characters += len(piece)
+        line = cls(f"{head[:_HEAD_CHARACTERS]}... ({characters:,} characters, {digest.hexdigest()})")
+        line.characters = characters
+        return line
+
+
 class TextLines:
-    """The lines of a file, without their ends, read as they are asked for.
+    """The lines of a file, without their ends, read as they are asked for; one too long is a `LongLine`.
 
     Attributes:
         damage: What was wrong with the bytes so far, None if nothing.
@@ -112,10 +152,14 @@ class TextLines:
         """
         number = 0
         try:
-            for number, line in enumerate(self._text, start=1):
+            while line := self._text.readline(LINE_CHARACTERS):
+                number += 1
                 if self.damage is None and REPLACEMENT in line:
                     self.damage = f"not UTF-8, first in line {number}"
-                yield line.rstrip("\n")
+                if len(line) < LINE_CHARACTERS or line.endswith("\n"):
+                    yield line.rstrip("\n")
+                else:
+                    yield LongLine.read(line, self._text)
         except BROKEN_GZIP as error:
             self.damage = _broken(error)
             raise NotARecordingError("undecodable", f"{self.damage}, after line {number}") from error
@@ -253,17 +297,23 @@ def _content(path: Path) -> tuple[bytes, str]:
     head = b""
     with open_content(path) as file:
         try:
-            while chunk := file.read(_CHUNK_BYTES):
+            left = _DIGEST_BYTES
+            while left > 0 and (chunk := file.read(_CHUNK_BYTES)):
                 digest.update(chunk)
                 head += chunk[: _HEAD_BYTES - len(head)]
+                left -= len(chunk)
         except BROKEN_GZIP as error:
             digest.update(_broken(error).encode())
     return digest.digest(), head.decode("utf-8-sig", "replace")[:_HEAD_CHARACTERS]
 
 
+def _as_logged(name: str) -> str:
+    return name if name.isprintable() and len(name) <= _LOGGED_CHARACTERS else shown(name)
+
+
 def report_unknown_names(wire: WireFormat | CandleFormat, path: Path, names: Collection[str]) -> None:
     """Log the columns or fields of a file that its format is not known to have, once a file."""
-    if unknown := sorted(set(names) - wire.known_names):
+    if unknown := [_as_logged(name) for name in sorted(set(names) - wire.known_names)[:_LOGGED_NAMES]]:
         _logger.info(
             "columns not known to the format are ignored",
             extra={

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate
+from ingest.origins import Line
 from ingest.sources.base import identity_of
 from ingest.sources.chain import Chain
-from ingest.sources.csv_table import CsvTable
+from ingest.sources.csv_table import TABLE_CHARACTERS, CsvTable
 from ingest.sources.recorded_file import TextLines, report_unknown_names
 from ingest.sources.wire_format import OPTION_TYPES, WireFormat, bind
 
@@ -54,11 +55,12 @@ def one_chain(
     strike_name = next(name for name in wire.strike_names if name in table.header)
     chain = Chain(wire, reference, symbol=symbol, event_time=event_time)
     raw = []
-    for row in table.rows():
+    for row in table.rows(limit_characters=TABLE_CHARACTERS):
         raw.append(row.text)
         for option_type, fields in sides:
             if row.fault is not None:
-                chain.reject(option_type, *row.fault, row.payload)
+                line = Line(row.text, tuple(table.header))
+                chain.reject(option_type, *row.fault, row.payload, expiry=expiry, line=line)
             else:
                 chain.add(option_type, row.fields, fields, strike=row.fields[strike_name], expiry=expiry)
     said = (str(each) for each in (symbol, event_time, expiry))

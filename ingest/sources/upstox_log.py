@@ -91,6 +91,7 @@ LINE_BYTES: Final = 1 << 20
 _MARK: Final = "Data fetched successfully: "
 _SYMBOL_NAME: Final = WIRE.symbol_names[0]
 _TIME = re.compile(r"\W{0,3}([0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?)")
+_NAME_IN_ROW = re.compile(rf"""['"]{_SYMBOL_NAME}['"]:""")
 _QUOTED_CHARACTERS: Final = 40
 
 
@@ -104,8 +105,9 @@ class UpstoxLog:
 
     def recognises(self, sample: Sample) -> bool:
         """By the beginning of an answer, after something else in its line."""
+        lines = (line.lstrip() for line in sample.text.splitlines())
         return any(
-            _may_hold_answer(line) and not line.lstrip().startswith(("{", "[")) for line in sample.lines
+            _NAME_IN_ROW.search(line.partition("{")[2]) and not line.startswith(("{", "[")) for line in lines
         )
 
     def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
@@ -120,6 +122,7 @@ def chains_of(
     *,
     source: str = WIRE.source,
     names: set[str] | None = None,
+    occurrences: Occurrences | None = None,
 ) -> Iterator[ChainUpdate]:
     """Yield the chains of one answer, one an underlying.
 
@@ -129,6 +132,7 @@ def chains_of(
         reference: Calendar and lot sizes.
         source: What the rows are to name as their source.
         names: Takes the names of fields that were seen.
+        occurrences: Tells the answer from equal ones before it.
 
     Raises:
         NotARecordingError: `unknown_shape` or `no_legs`.
@@ -136,19 +140,19 @@ def chains_of(
     answer = _Answer(event_time, reference, source, set() if names is None else names)
     for row in _rows(payload):
         answer.add_row(row)
-    yield from answer.chains()
+    yield from answer.chains(occurrences or Occurrences())
 
 
 def _items(path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
     with open_log(path, LINE_BYTES) as lines:
         names: set[str] = set()
-        yield from _answers(lines, reference, names)
+        yield from _answers(path, lines, reference, names)
         report_unknown_names(WIRE, path, names)
         lines.check()
 
 
 def _answers(
-    lines: LogLines, reference: ReferenceData, names: set[str]
+    path: Path, lines: LogLines, reference: ReferenceData, names: set[str]
 ) -> Iterator[ChainUpdate | FileReject]:
     first: LogLine | None = None
     answers = others = 0
@@ -160,11 +164,9 @@ def _answers(
             continue
         answers += 1
         try:
-            for chain in _chains_in(line, reference, names):
-                chain.identity = occurrences.identity(chain.identity or b"")
-                yield chain
+            yield from _chains_in(line, reference, names, occurrences)
         except NotARecordingError as error:
-            yield line_reject(WIRE, line, error.reason, f"line {line.number}: {error.detail}")
+            yield line_reject(WIRE, path, line, error.reason, f"line {line.number}: {error.detail}")
     if first is None:
         raise NotARecordingError("empty_file", "the file has no content")
     if not answers:
@@ -183,15 +185,18 @@ def _may_hold_answer(text: str) -> bool:
     return _MARK in text or _SYMBOL_NAME in text
 
 
-def _chains_in(line: LogLine, reference: ReferenceData, names: set[str]) -> Iterator[ChainUpdate]:
+def _chains_in(
+    line: LogLine, reference: ReferenceData, names: set[str], occurrences: Occurrences
+) -> Iterator[ChainUpdate]:
     if line.fault is not None:
         raise NotARecordingError(*line.fault)
     before, brace, rest = line.text.partition("{")
     if not brace:
         raise NotARecordingError("unknown_shape", "no answer stands in it")
     found = _TIME.match(before)
-    event_time = found[1] if found else before[:_QUOTED_CHARACTERS]
-    return chains_of(python_literal.parse(brace + rest), event_time, reference, names=names)
+    event_time = found[1] if found else before.partition(" - ")[0][:_QUOTED_CHARACTERS]
+    payload = python_literal.parse(brace + rest)
+    return chains_of(payload, event_time, reference, names=names, occurrences=occurrences)
 
 
 @dataclass(slots=True)
@@ -264,11 +269,12 @@ class _Answer:
             self._groups[text] = _Group(chain)
         return self._groups[text]
 
-    def chains(self) -> Iterator[ChainUpdate]:
+    def chains(self, occurrences: Occurrences) -> Iterator[ChainUpdate]:
         """Yield one chain per underlying, in the order in which they first occur."""
         for key, group in self._groups.items():
             content = json_document.canonical(group.raw)
-            yield group.chain.finish(identity_of(self._source, str(self._event_time), key, content))
+            identity = identity_of(self._source, str(self._event_time), key, content)
+            yield group.chain.finish(occurrences.identity(identity))
 
 
 def _rows(payload: Any) -> list[Any]:

@@ -62,6 +62,7 @@ class WireFormat:
         puts: Fields of a put.
         ignored: Names that are known and not stored.
         symbol: Parses the text of an underlying; None if it is none.
+        format: Name of the format where `source` names somebody else who speaks it, e.g. a live feed.
         option_types: Words for call and put, in lower case, of formats that have a column for it.
     """
 
@@ -79,7 +80,13 @@ class WireFormat:
     puts: tuple[Field, ...]
     ignored: frozenset[str]
     symbol: Callable[[object], str | None] = underlying_symbol
+    format: str = ""
     option_types: Mapping[str, OptionType] = field(default_factory=lambda: OPTION_TYPE_WORDS)
+
+    def __post_init__(self) -> None:
+        """A format that is made of another one by `replace` keeps its name."""
+        if not self.format:
+            object.__setattr__(self, "format", self.source)
 
     def option_type(self, said: object) -> OptionType | None:
         """Call or put by the word of the source, None if it is neither."""

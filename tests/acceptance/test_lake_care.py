@@ -197,7 +197,15 @@ def test_old_sessions_are_dropped_for_good(market: Market) -> None:
     after = f"{int(day[:4]) + 1}-01-01"
     assert market.run.json("lake", "drop-before", day) == [
         {"table": name, "sessions": 0, "files": 0, "rows": 0, "size_bytes": 0}
-        for name in ("candles", "feed_quality", "ml_features", "option_chain", "quarantine", "signals")
+        for name in (
+            "candles",
+            "feed_quality",
+            "ml_features",
+            "option_chain",
+            "quarantine",
+            "quarantine_retries",
+            "signals",
+        )
     ]
     told = market.run(
         "lake", "drop-before", after, "--dry-run", "--table", "option_chain", "--output", "json"

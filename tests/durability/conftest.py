@@ -47,8 +47,12 @@ TABLES = {
 }
 """Every table of what was offered, and the folder it is in."""
 
-FOLDERS = TABLES | {"feed_quality": "derived", "candles": "raw_stream"}
-"""With the table of what was said of them, and the one that only recordings fill."""
+FOLDERS = TABLES | {
+    "feed_quality": "derived",
+    "candles": "raw_stream",
+    "quarantine_retries": "raw_stream",
+}
+"""With the tables of what was said of them, and of what became of them, and the one only recordings fill."""
 
 NUMBERED_BY = {
     "option_chain": "strike", "ml_features": "number", "quarantine": "payload", "signals": "top_features"

@@ -24,6 +24,7 @@ from catalog.doctor import examine
 from catalog.quarantine_store import QuarantineStore, delete_needless, examine_store
 from catalog.reference import ReferenceData
 from catalog.upkeep import SPECS, maintain_lake
+from ingest.backfill_stream import BackfillStream
 from ingest.committer import Committer
 from ingest.convert import Converted, convert
 from ingest.events import ChainUpdate
@@ -32,8 +33,10 @@ from ingest.rejects import Rejects, Selection
 from ingest.retry import retry
 from ingest.sources import ADAPTERS
 from ingest.sources.recorded_file import KEPT_WHOLE_BYTES
+from ingest.tap import StreamTap
 from lake.compaction import compact
 from lake.drop import drop_partitions
+from lake.errors import StreamInUseError
 from lake.spool import Entry, Spool
 from lake.table import TableSpec
 
@@ -197,7 +200,7 @@ def test_a_payload_of_any_length_is_kept_whole_and_comes_in(lake: Any, reference
 
 
 def test_a_long_leg_comes_in_from_its_file(lake: Any, tmp_path: Path) -> None:
-    path = live_csv(tmp_path / "polls.csv", polls=1, strikes=1, symbol="NEWINDEX", more="y" * 200_000)
+    path = live_csv(tmp_path / "polls.csv", polls=1, strikes=1, symbol="NEWINDEX", more="y" * 100_000)
     load(lake.settings, ADAPTERS["nse-live-csv"], [path])
     assert all(row["stored"].endswith(".json.gz") for row in of_quarantine(lake))
     write_lots(lake.settings.root, "NEWINDEX", 60)
@@ -320,6 +323,55 @@ def test_notes_that_were_lost_bring_nothing_in_again(lake: Any, tmp_path: Path) 
     assert (done.tried, done.accepted, done.loaded) == (6, 0, 6)
     assert retry(lake.settings).tried == 0
     assert len(lake.rows()) == 6
+
+
+def test_an_interrupted_retry_goes_on_with_the_next(lake: Any, tmp_path: Path) -> None:
+    path = live_csv(tmp_path / "polls.csv", polls=4, strikes=3, symbol="NEWINDEX")
+    load(lake.settings, ADAPTERS["nse-live-csv"], [path])
+    write_lots(lake.settings.root, "NEWINDEX", 60)
+    tried = 0
+
+    def interrupted(rows: int) -> None:
+        nonlocal tried
+        tried += rows
+        if tried >= 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        retry(lake.settings, started=lambda _: interrupted)
+    before = len(lake.rows())
+    assert retry(lake.settings).accepted == 24 - before
+    assert (
+        len(lake.rows()) == len({(r["event_time"], r["strike"], r["option_type"]) for r in lake.rows()}) == 24
+    )
+
+
+def test_a_load_that_runs_holds_a_retry_off(lake: Any, reference: ReferenceData) -> None:
+    put(lake, convert([offered({"strike": -1.0})], reference))
+    with BackfillStream(lake.settings), pytest.raises(StreamInUseError):
+        retry(lake.settings)
+
+
+def test_a_live_app_keeps_a_payload_of_any_length_whole(lake: Any) -> None:
+    text = "x" * 300_000
+    tap = StreamTap(lake.settings)
+    tap.offer(**{**lake.update(1), "calls": [{"strike": -1.0, "remark": text}]})
+    assert tap.close(60)
+    (row,) = of_quarantine(lake)
+    payload, _ = QuarantineStore(lake.settings.lake).read_record(row["stored"])
+    assert json.loads(payload)["remark"] == text
+    assert lake.totals()["difference"] == 0
+
+
+def test_rejects_that_are_spooled_and_not_committed_are_listed(lake: Any, reference: ReferenceData) -> None:
+    put(lake, convert([offered({"strike": -1.0})], reference))
+    converted = convert([offered({"strike": -2.0})], reference)
+    spool = Spool(lake.spool())
+    spool.put(converted.entries, offered=converted.offered)
+    spool.close()
+    with Rejects(lake.settings.lake) as rejects:
+        (group,) = rejects.groups(Selection(), closed=False)
+    assert group["row_count"] == 2
 
 
 MANY = """

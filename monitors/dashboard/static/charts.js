@@ -68,6 +68,7 @@
 
   function draw(box, chart) {
     forget(box);
+    const wasOpen = Boolean(box.querySelector("details")?.open);
     box.replaceChildren();
     const filled = chart.series.some((one) => one.values.some((value) => value != null));
     if (!chart.x.length || !filled) {
@@ -120,7 +121,7 @@
     });
     watcher.observe(box);
     drawn.set(box, { plot, chart, watcher });
-    table(box, chart);
+    table(box, chart, wasOpen);
   }
 
   const short = (value) => {
@@ -139,10 +140,8 @@
   }
 
   // The same values for who cannot see the chart, or wants to copy them; built when it is opened.
-  function table(box, chart) {
-    const figure = box.closest("figure");
-    if (!figure) return;
-    figure.querySelector("details")?.remove();
+  function table(box, chart, open) {
+    // Within the box, which morphing leaves alone.
     const details = document.createElement("details");
     const summary = document.createElement("summary");
     summary.textContent = "The values as a table";
@@ -166,7 +165,8 @@
       });
       place.append(made);
     });
-    figure.append(details);
+    details.open = open;
+    box.append(details);
   }
 
   function forget(box) {
@@ -183,7 +183,7 @@
       const answer = await fetch(source, { headers: { accept: "application/json" } });
       if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail || `the server answered ${answer.status}`);
       const chart = await answer.json();
-      if (box.isConnected && shown.get(box) === source) draw(box, chart);
+      if (box.isConnected && shown.get(box) === source) { draw(box, chart); pointers(); }
     } catch (error) {
       forget(box);
       box.replaceChildren();
@@ -194,9 +194,20 @@
     }
   }
 
+  // [data-mark-of] marks a place of a chart that was fetched once, e.g. the moment that a slider stands at.
+  function pointers() {
+    for (const one of document.querySelectorAll("[data-mark-of]")) {
+      const known = drawn.get(document.getElementById(one.dataset.markOf));
+      if (!known) continue;
+      known.chart.marks.splice(0, known.chart.marks.length, { at: Number(one.dataset.markAt), label: one.dataset.markLabel });
+      known.plot.redraw(false);
+    }
+  }
+
   function all() {
     for (const box of drawn.keys()) if (!box.isConnected) forget(box);
     for (const box of document.querySelectorAll(".chart")) show(box);
+    pointers();
   }
 
   document.addEventListener("DOMContentLoaded", all);

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import random
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -348,3 +349,22 @@ def test_random_damage_never_raises_and_loses_nothing(
 def test_a_missing_file_raises(one: CandleSpecimen, tmp_path: Path, reference: ReferenceData) -> None:
     with pytest.raises(FileNotFoundError):
         read_file(tmp_path / "absent", one.source, reference)
+
+
+@each_format
+def test_one_endless_line_is_one_reject_in_little_memory(one: CandleSpecimen, take: Read) -> None:
+    is_document = one.source == "candle-json"
+    packed = zipped(one.good() + b"0" * (70_000_000 if is_document else 20_000_000))
+    tracemalloc.start()
+    try:
+        reading = take(one, packed, ending=".zip")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert reading.file_reasons == ["too_large"]
+    assert reading.files[0].reject.table == "candles"
+    # A document is read whole or not at all; of a table the rows before are there, but for the run of rows
+    # of a bhavcopy that was being read.
+    assert len(reading.candles) <= (0 if is_document else one.leg_count())
+    assert is_document or reading.candles
+    assert peak < (200_000_000 if is_document else 20_000_000)

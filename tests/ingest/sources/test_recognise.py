@@ -48,6 +48,10 @@ def test_every_specimen_is_recognised_by_its_own_adapter_alone_whatever_its_name
         b"\xff\xfe\x00\x01" * 99,
         gzip.compress(b"{}", mtime=0)[:-6],
         b"a" * 100_000,
+        b"a" + b"{" * 100_000,
+        b"{" * 100_000,
+        b"'" * 100_000,
+        b"\n" * 100_000,
     ],
 )
 def test_what_is_in_no_known_format_is_one_reject_with_its_beginning(

@@ -15,7 +15,7 @@ import pytest
 
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate
-from ingest.sources import ADAPTERS
+from ingest.sources import ADAPTERS, AnyFormat
 from ingest.sources.recorded_file import NotARecordingError
 from ingest.sources.upstox_log import LINE_BYTES, chains_of
 
@@ -70,9 +70,10 @@ def _as_read_by_python(path: Path, text_of: Any) -> list[tuple[datetime, dict[st
     return answers
 
 
-@pytest.mark.parametrize("name", ["Bankex", "FinNifty"])
+# Both of the month of January 2025, which keeps the lot from before the revision of 2024-11-20.
+@pytest.mark.parametrize(("name", "lot"), [("Bankex", 15), ("FinNifty", 25)])
 def test_every_leg_of_the_recording_is_what_stands_in_it(
-    name: str, recordings: Path, read: Any, text_of: Any
+    name: str, lot: int, recordings: Path, read: Any, text_of: Any
 ) -> None:
     path = recordings / FOLDER / f"{name}.2025-01-23.payload_lines.log.gz"
     reading = read("upstox-log", path)
@@ -96,7 +97,9 @@ def test_every_leg_of_the_recording_is_what_stands_in_it(
                 expected["strike"] = row["strike_price"]
                 expected["expiry"] = date.fromisoformat(row["expiry"])
                 expected["underlying_price"] = row["underlying_spot_price"]
+                expected["lot_size"] = lot
                 assert leg == expected
+                assert all(leg[column] % lot == 0 for column in COUNTS if leg[column])
 
 
 def test_every_line_of_every_recording_is_a_chain(recordings: Path, read: Any, text_of: Any) -> None:
@@ -148,6 +151,26 @@ def test_other_lines_of_the_log_are_passed_over_and_counted(
     assert (reading.files, reading.rejects) == ([], [])
     (record,) = [each for each in caplog.records if getattr(each, "action", "") == "pass_over_lines"]
     assert (record.lines, record.answers) == (4, 1)  # type: ignore[attr-defined]
+
+
+def test_a_log_is_recognised_by_an_answer_after_many_other_lines(
+    tmp_path: Path, reference: ReferenceData
+) -> None:
+    path = tmp_path / "tracker"
+    path.write_bytes(_file(*[f"{TIME} - INFO - Waiting"] * 200, _line(_answer(*[ROW] * 400))))
+    reader = AnyFormat(ADAPTERS.values())
+    (chain,) = reader.read(path, reference)
+    assert dict(reader.chosen) == {"upstox-log": 1}
+    assert isinstance(chain, ChainUpdate)
+    assert len(chain.calls) == 400
+
+
+def test_prose_about_such_a_log_is_not_taken_for_one(tmp_path: Path, reference: ReferenceData) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(f"`{TIME} - DEBUG - Data fetched successfully: {{...}}`, `underlying_key` and such\n")
+    (reject,) = AnyFormat(ADAPTERS.values()).read(path, reference)
+    assert not isinstance(reject, ChainUpdate)
+    assert reject.reject.reason == "unknown_format"
 
 
 @pytest.mark.parametrize(
@@ -243,6 +266,13 @@ def test_each_underlying_of_an_answer_is_a_chain(read: Any) -> None:
 def test_other_layouts_of_a_log_line_are_read(before: str, read: Any) -> None:
     (chain,) = read("upstox-log", _file(before + repr(_answer(ROW)))).chains
     assert chain.event_time == datetime(2026, 1, 22, 4, 30, 0, 123000, tzinfo=UTC)
+
+
+def test_a_time_that_cannot_be_read_is_kept_without_the_rest_of_its_line(read: Any) -> None:
+    """So that quarantine can try it again once that form of time is known."""
+    reading = read("upstox-log", _file(_line(_answer(ROW), "at 10 o'clock")))
+    assert [each.reason for each in reading.rejects] == ["bad_event_time"] * 2
+    assert all('"at 10 o\'clock" is no time' in each.detail for each in reading.rejects)
 
 
 def test_a_log_that_grew_repeats_the_identities_of_its_chains(read: Any) -> None:

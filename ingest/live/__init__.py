@@ -1,0 +1,1 @@
+"""Live sources: feeds that are listened to or asked, and put through the tap."""

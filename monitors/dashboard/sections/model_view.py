@@ -1,0 +1,174 @@
+"""What the section Model shows: importance, SHAP rankings and the last signals, ready for templates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from lake.session import Session
+from monitors.dashboard.model_reports import Importance, Ranked, Summary, TopFeatures
+from monitors.dashboard.queries import dashboard_query
+
+SHOWN = 15
+"""Features of a ranking that are shown."""
+
+SIGNALS = 20
+
+EXACT = "exact"
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A feature of the importance: shares of gain and of splits, 0 to 1."""
+
+    feature: str
+    gain: float
+    split: float
+
+
+@dataclass(frozen=True, slots=True)
+class RegimeTable:
+    """Rankings of the regimes of one dimension beside each other.
+
+    Attributes:
+        name: The dimension: vix, trend, expiry.
+        regimes: Names, with the rows of each, and why it is not ranked.
+        rows: A feature, and of each regime its rank and share; None where it is not among the top.
+    """
+
+    name: str
+    regimes: Sequence[tuple[str, int, str]]
+    rows: Sequence[tuple[str, Sequence[tuple[int, float] | None]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Quantiles of a feature's contributions to one output, with places on a scale of -50 to 50."""
+
+    feature: str
+    low: float
+    first: float
+    middle: float
+    third: float
+    high: float
+    scale: float
+
+    def place(self, value: float) -> float:
+        """Where a value is drawn."""
+        return round(48 * value / self.scale, 3) if self.scale else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A feature's part in a signal.
+
+    Attributes:
+        name: The feature.
+        value: Its value then, None if there was none.
+        z: How far from its mean, in standard deviations of training.
+        contribution: Signed, in log-odds; None in context.
+        magnitude: Share of the whole, 0 to 1.
+        width: Of 50, for drawing.
+    """
+
+    name: str
+    value: float | None
+    z: float | None
+    contribution: float | None
+    magnitude: float | None
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class SignalCard:
+    """A signal, and why.
+
+    Attributes:
+        event_time: Of which moment.
+        row: Columns of the table.
+        is_exact: Whether the bars are contributions to this very signal, and not what matters in general.
+        bars: Its top features.
+        probabilities: Of each class.
+        regime: State of the market, in words.
+    """
+
+    event_time: datetime
+    row: Mapping[str, Any]
+    is_exact: bool
+    bars: Sequence[Bar]
+    probabilities: Sequence[tuple[str, float]]
+    regime: str
+
+
+def weights(report: Importance, shown: int = SHOWN) -> list[Weight]:
+    """The features with the largest gain."""
+    names = sorted(report.gain, key=lambda name: (-report.gain[name], name))[:shown]
+    return [Weight(name, report.gain[name], report.split.get(name, 0.0)) for name in names]
+
+
+def regime_tables(report: TopFeatures) -> list[RegimeTable]:
+    """Rankings by regime, a table a dimension."""
+    dimensions: dict[str, list[str]] = {}
+    for key in report.by_regime:
+        dimensions.setdefault(key.partition("=")[0], []).append(key)
+    return [_regime_table(name, keys, report) for name, keys in dimensions.items()]
+
+
+def _regime_table(name: str, keys: list[str], report: TopFeatures) -> RegimeTable:
+    rankings = [report.by_regime[key] for key in keys]
+    ranks = [
+        {one.feature: (place, one.share) for place, one in enumerate(ranking.top, 1)} for ranking in rankings
+    ]
+    features = {one.feature for ranking in rankings for one in ranking.top}
+    # By the best rank anywhere: what leads in one regime alone must not be at the end.
+    order = sorted(features, key=lambda one: (min(rank[one][0] for rank in ranks if one in rank), one))
+    regimes = [
+        (key.partition("=")[2], ranking.rows, "" if ranking.ranked else ranking.reason or "too few rows")
+        for key, ranking in zip(keys, rankings, strict=True)
+    ]
+    rows = [(feature, [rank.get(feature) for rank in ranks]) for feature in order[:SHOWN]]
+    return RegimeTable(name, regimes, rows)
+
+
+def boxes(report: Summary, output: str, shown: int = SHOWN) -> list[Box]:
+    """Spread of the contributions to one output, the largest first; all on one scale."""
+    spreads = {name: by[output] for name, by in report.features.items() if output in by}
+    names = sorted(spreads, key=lambda name: (-spreads[name].mean_abs, name))[:shown]
+    found = {name: spreads[name].quantiles for name in names}
+    scale = max((abs(end) for one in found.values() for end in (one.q05, one.q95)), default=0.0)
+    return [Box(name, q.q05, q.q25, q.q50, q.q75, q.q95, scale) for name, q in found.items()]
+
+
+def largest(ranking: Sequence[Ranked]) -> float:
+    """The largest share, which a bar over the whole width stands for."""
+    return max((one.share for one in ranking), default=0.0)
+
+
+def last_signals(session: Session, exchange: str, last: int = SIGNALS) -> list[SignalCard]:
+    """The last signals of an exchange, newest first; none where no signal was ever recorded."""
+    if "signals" not in session.snapshots:
+        return []
+    given = {"exchange": exchange, "last": last}
+    return [_card(row) for row in session.table(dashboard_query("last_signals").sql, given).to_pylist()]
+
+
+def _card(row: Mapping[str, Any]) -> SignalCard:
+    is_exact = row["depth"] == EXACT
+    features = row["top_features"] or []
+    # Of context there may be no sign, whatever stands in the table.
+    parts = [one["contribution"] if is_exact else None for one in features]
+    most = max((abs(part) for part in parts if part is not None), default=0.0)
+    bars = [
+        Bar(
+            one["name"], one["value"], one["z"], part, one["magnitude"],
+            round(48 * abs(part) / most, 3) if part and most else 0.0,
+        )
+        for one, part in zip(features, parts, strict=True)
+    ]  # fmt: skip
+    given = (row["probabilities"] or {}).items()
+    regime = ", ".join(f"{name} {value}" for name, value in (row["regime"] or {}).items() if value)
+    return SignalCard(
+        row["event_time"], row, is_exact, bars, [(name, p) for name, p in given if p is not None], regime
+    )
