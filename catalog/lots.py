@@ -77,7 +77,7 @@ class LotSizes:
                 changes.setdefault(key, {}).update(by_day)
         return cls(changes)
 
-    def lot_size(self, exchange: str, symbol: str, day: date, expiry: date | None = None) -> int | None:
+    def lot_size(self, exchange: str, symbol: str, day: date, expiry: date | None) -> int | None:
         """Return a contract's units of the underlying in that session, None if that is not known.
 
         Args:

@@ -53,7 +53,9 @@ class CandleRows:
                 self._rows.append(head | self._row(candle, update.received_ns))
             except _BreachError as breach:
                 payload = candle.get("raw", candle)
-                rejects.append(Reject(breach.reason, breach.detail, dict(payload), CANDLE_TABLE))
+                rejects.append(
+                    Reject(breach.reason, breach.detail, dict(payload), CANDLE_TABLE, candle.get("origin"))
+                )
         return rejects
 
     def finish(self) -> pa.Table | None:

@@ -32,6 +32,8 @@ _LEG = tuple(
     _COLUMNS[n]
     for n in ("strike", "ltp", "bid", "ask", "bid_qty", "ask_qty", "oi", "oi_change", "volume", "iv")
 )
+# Of the context, what a leg may have of its own.
+_OWN = tuple(_COLUMNS[n] for n in ("underlying_price", "lot_size"))
 _CONTEXT = tuple(_COLUMNS[n] for n in ("underlying_price", "vix", "atm_strike", "pcr", "lot_size"))
 _LARGEST_EXACT = 2.0**53  # from here on a double skips whole numbers
 _BAD_EXPIRY = 0
@@ -92,11 +94,9 @@ class ChainRows:
             legs: Mappings with the canonical keys.
         """
         columns = self._columns
-        for column in _LEG:
+        for column in (*_LEG, *_OWN):
             name = column.name
             columns[name] += [leg.get(name) for leg in legs]
-        own_price = [leg.get("underlying_price") for leg in legs]
-        columns["underlying_price"] += own_price
         stated = [leg.get("option_type") for leg in legs]
         if any(value is not None for value in stated):
             for index, value in enumerate(stated):
@@ -138,7 +138,7 @@ class ChainRows:
         return np.concatenate(self._updates)
 
     def _start_block(self) -> None:
-        self._columns: dict[str, list[Any]] = {c.name: [] for c in _LEG} | {"underlying_price": []}
+        self._columns: dict[str, list[Any]] = {c.name: [] for c in (*_LEG, *_OWN)}
         self._legs: list[Mapping[str, Any]] = []
         self._expiries: list[int] = []
         self._segments: list[_Segment] = []
@@ -161,14 +161,13 @@ class ChainRows:
         for column in _LEG:
             numbers[column.name] = self._numbers(column, self._columns[column.name])
         # Feeds write 0 for legs they have no spot for, as they do for a whole chain.
-        own_price = self._numbers(
-            _COLUMNS["underlying_price"], self._columns["underlying_price"], zero_is_missing=True
-        )
+        own = {c.name: self._numbers(c, self._columns[c.name], zero_is_missing=True) for c in _OWN}
         for position, column in enumerate(_CONTEXT):
             values = context[:, position]
             self._check_bounds(column, values, None)
             numbers[column.name] = values
-        numbers["underlying_price"] = np.where(np.isnan(own_price), numbers["underlying_price"], own_price)
+        for name, values in own.items():
+            numbers[name] = np.where(np.isnan(values), numbers[name], values)
         rows = self._table(numbers, sizes)
         brought_by = np.repeat(np.array([s.number for s in self._segments]), sizes)
         if self._problems:

@@ -40,9 +40,9 @@ class ChainUpdate:
     """One update of one symbol's option chain, as handed over; nothing in it is converted yet.
 
     `calls` and `puts` hold one mapping a leg with the canonical keys `strike, expiry, ltp, bid, ask,
-    bid_qty, ask_qty, oi, oi_change, volume, iv` and, where it differs from leg to leg,
-    `underlying_price`. Prices in rupees; `oi`, `oi_change`, `volume` and quantities in units of the
-    underlying; `iv` an annualised fraction. Missing is None (also accepted: absent, NaN, '' and '-').
+    bid_qty, ask_qty, oi, oi_change, volume, iv` and, where they differ from leg to leg,
+    `underlying_price` and `lot_size`. Prices in rupees; `oi`, `oi_change`, `volume` and quantities in units
+    of the underlying; `iv` an annualised fraction. Missing is None (also accepted: absent, NaN, '' and '-').
 
     Attributes:
         exchange: `NSE` or `BSE`.

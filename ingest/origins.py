@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -21,11 +21,15 @@ FILE: Final = "file"
 """A whole file, or what of it belongs to no chain."""
 
 
+CANDLE: Final = "candle"
+"""A candle in a wire format."""
+
+
 class Origin(Protocol):
     """Tells where a reject comes from."""
 
     def described(self) -> dict[str, Any]:
-        """As the column `origin` keeps it; the key `kind` says which of the three it is."""
+        """As the column `origin` keeps it; the key `kind` says which of the kinds it is."""
         ...
 
 
@@ -39,7 +43,8 @@ class ChainOrigin:
         symbol: Underlying.
         event_time: Time of the chain.
         underlying_price: In rupees, known when the chain was finished.
-        chain: Hex identity of the chain, known when it was finished; a load of the same chain has it too.
+        loads_as: Hex identity that a load gives the chain once its lot size is known; None if that is the one
+            it has now, so that no load can bring it in a second time.
     """
 
     format: str
@@ -47,7 +52,7 @@ class ChainOrigin:
     symbol: Any
     event_time: Any
     underlying_price: float | None = None
-    chain: str | None = None
+    loads_as: str | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -89,14 +94,16 @@ class LegOrigin:
         """See `Origin`."""
         chain = self.chain
         known: dict[str, Any] = {
-            "kind": LEG, "format": chain.format, "exchange": chain.exchange, "chain": chain.chain,
+            "kind": LEG, "format": chain.format, "exchange": chain.exchange, "loads_as": chain.loads_as,
             "symbol": chain.symbol, "event_time": chain.event_time,
             "underlying_price": chain.underlying_price, "option_type": self.option_type,
             "strike": self.strike, "expiry": self.expiry,
         }  # fmt: skip
         if isinstance(chain.event_time, datetime):
-            # JSON has no moments: a text of one must not be taken for a text that came.
+            # JSON has no moments and days: a text of one must not be taken for a text that came.
             known["event_moment"] = chain.event_time.isoformat()
+        if isinstance(self.expiry, date):
+            known["expiry_day"] = self.expiry.isoformat()
         if self.raw is not None:
             known["raw"] = self.raw
         if self.line is not None:

@@ -28,10 +28,12 @@ from ingest.events import CHAIN_TABLE, CandleUpdate, ChainUpdate
 from ingest.feed_quality import FeedQuality
 from ingest.rejects import Kept, Rejects, Selection
 from ingest.retry_batch import ACCEPTED, FAILED, LOADED, Batch, DryStream, Note, Stream
+from ingest.retry_candles import candle_again
 from ingest.retry_files import file_again
 from ingest.retry_legs import Attempt, Opened, legs_again, merged, update_again
-from ingest.sources import ADAPTERS, ANY_FORMAT, WIRES, AnyFormat
+from ingest.sources import ADAPTERS, ANY_FORMAT, CANDLE_FORMATS, WIRES, AnyFormat
 from ingest.sources.base import FileReject, SourceAdapter, identity_of
+from ingest.sources.candle_format import CandleFormat
 from ingest.sources.wire_format import WireFormat
 from lake.errors import MalformedInputError
 from lake.settings import Settings
@@ -72,6 +74,7 @@ def retry(
     selection: Selection | None = None,
     *,
     wires: Mapping[str, WireFormat] = WIRES,
+    candle_formats: Mapping[str, CandleFormat] = CANDLE_FORMATS,
     adapters: Mapping[str, SourceAdapter] = ADAPTERS,
     dry_run: bool = False,
     started: Callable[[int], Callable[[int], None]] | None = None,
@@ -85,6 +88,7 @@ def retry(
         settings: Root of the lake.
         selection: Which rows; by default all that have not come in yet.
         wires: Wire formats of legs, by name.
+        candle_formats: Wire formats of candles, by name.
         adapters: Readers of files, by name.
         dry_run: Change nothing, and tell what would come in.
         started: Called with the number of rows to be tried; gives back what is called with those just tried.
@@ -95,6 +99,7 @@ def retry(
         StrikelakeError: A commit failed; what was spooled is kept.
     """
     summary = RetrySummary()
+    formats = (wires, candle_formats)
     reference = ReferenceData.load(settings.root)
     with DryStream(settings) if dry_run else BackfillStream(settings) as stream:
         if not dry_run:
@@ -105,7 +110,7 @@ def retry(
                 chosen = rejects.select(selection or Selection())
                 summary.not_retriable = chosen.not_retriable
                 advance = started(chosen.rows) if started else None
-                again = _Retry(stream, reference, QuarantineStore(settings.lake), wires, adapters, summary)
+                again = _Retry(stream, reference, QuarantineStore(settings.lake), formats, adapters, summary)
                 for piece in chosen.pieces:
                     for _, group in groupby(rejects.rows(piece), key=lambda kept: kept.input):
                         given = list(group)
@@ -133,13 +138,14 @@ class _Retry:
         stream: Stream,
         reference: ReferenceData,
         store: QuarantineStore,
-        wires: Mapping[str, WireFormat],
+        formats: tuple[Mapping[str, WireFormat], Mapping[str, CandleFormat]],
         adapters: Mapping[str, SourceAdapter],
         summary: RetrySummary,
     ) -> None:
         self._batch = Batch(stream)
         self._reference, self._store = reference, store
-        self._wires, self._adapters = wires, adapters
+        self._wires, self._candle_formats = formats
+        self._adapters = adapters
         self._summary = summary
         self._quality = FeedQuality(reference.calendar, live=False)
 
@@ -163,6 +169,8 @@ class _Retry:
             self._settle(attempts)
         if legs := opened.get(origins.LEG, []):
             self._take_legs(legs)
+        if candles := opened.get(origins.CANDLE, []):
+            self._take_candles(candles)
         for each in opened.get(origins.FILE, ()):
             self._take_file(each)
         self._batch.spool_if_full()
@@ -172,17 +180,44 @@ class _Retry:
         self._batch.spool()
 
     def _take_legs(self, legs: list[Opened]) -> None:
-        chain = bytes.fromhex(legs[0].origin["chain"])
-        by_retry = identity_of("retried", chain)
-        # A chain without a lot size has an identity of its own, so that a load brings it in as well.
-        has_own = legs[0].kept.input != chain.hex()
-        if has_own and self._batch.is_known(chain) and not self._batch.is_known(by_retry):
-            for each in legs:
-                self._note(each.kept, LOADED)
+        if not self._was_loaded(legs):
+            accepted = self._settle(legs_again(legs, self._wires, self._reference))
+            self._keep_from_load(legs, accepted)
+
+    def _take_candles(self, candles: list[Opened]) -> None:
+        if self._was_loaded(candles):
             return
-        accepted = self._settle(legs_again(legs, self._wires, self._reference))
-        if has_own and accepted:
-            self._batch.remember(chain, by_retry)
+        accepted = 0
+        for each in candles:
+            made = candle_again(each, self._candle_formats, self._reference)
+            if isinstance(made, tuple):
+                self._note(each.kept, FAILED, made)
+                continue
+            converted = convert_candles([made], self._reference)
+            if converted.rejects:
+                self._note(each.kept, FAILED, _failure(converted))
+                continue
+            self._note(each.kept, ACCEPTED, rows=1)
+            self._add(converted)
+            accepted += 1
+        self._keep_from_load(candles, accepted)
+
+    def _was_loaded(self, rows: list[Opened]) -> bool:
+        """Whether a load brought them in: without a lot size, an input has an identity of its own."""
+        loads_as = bytes.fromhex(rows[0].origin["loads_as"] or "")
+        if not loads_as or not self._batch.is_known(loads_as):
+            return False
+        if self._batch.is_known(identity_of("retried", loads_as)):
+            return False
+        for each in rows:
+            self._note(each.kept, LOADED)
+        return True
+
+    def _keep_from_load(self, rows: list[Opened], accepted: int) -> None:
+        """See that no load brings in what a retry did."""
+        loads_as = bytes.fromhex(rows[0].origin["loads_as"] or "")
+        if loads_as and accepted:
+            self._batch.remember(loads_as, identity_of("retried", loads_as))
 
     def _settle(self, attempts: list[Attempt]) -> int:
         """Take in those of one input that are rows now, and note what became of each; how many came in."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 
 from catalog.reference import ReferenceData
@@ -108,6 +108,8 @@ def _leg(each: Opened, wire: WireFormat) -> _Leg | tuple[str, str]:
     """A leg as it came, call or put, strike and expiry; or reason and detail of why it is none."""
     origin = each.origin
     said, strike, expiry = origin["option_type"], origin["strike"], origin["expiry"]
+    if (day := origin.get("expiry_day")) is not None:
+        expiry = date.fromisoformat(day)
     raw = origin.get("raw", each.payload)
     if each.kept.reason == LINE_TOO_LONG:
         return LINE_TOO_LONG, "only its beginning is kept: the file has it"

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate
-from ingest.simulator import MARKETS, next_expiries, stream_days
+from ingest.simulator import EXPIRIES, MARKETS, next_expiries, stream_days
 from ingest.tap import StreamTap
 from lake.errors import SettingsError, StrikelakeError
 from lake.settings import Settings
@@ -64,13 +64,21 @@ def latest_known_session(reference: ReferenceData, today: date) -> date:
         day -= timedelta(days=1)
         known = all(
             reference.calendar.session(market.exchange, day)
-            and reference.lots.lot_size(market.exchange, symbol, day)
+            and _lots_are_known(reference, symbol, day)
             and next_expiries(symbol, day, reference.calendar, 1) != [day]
             for symbol, market in MARKETS.items()
         )
         if known:
             return day
     raise SettingsError("no session with known lot sizes in the last two years: see calendar and lot sizes")
+
+
+def _lots_are_known(reference: ReferenceData, symbol: str, day: date) -> bool:
+    """Whether those of the expiries that are simulated are."""
+    return all(
+        reference.lots.lot_size(MARKETS[symbol].exchange, symbol, day, expiry)
+        for expiry in next_expiries(symbol, day, reference.calendar, EXPIRIES)
+    )
 
 
 def sessions_until(reference: ReferenceData, day: date, count: int) -> list[date]:

@@ -8,12 +8,13 @@ Every variate comes from PCG64's raw stream by way of `ingest.simulator.black76`
 a routine that may reorder: the same arguments give the same updates on every machine and numpy version.
 """
 
-from ingest.simulator.expiries import next_expiries
+from ingest.simulator.expiries import EXPIRIES, next_expiries
 from ingest.simulator.markets import MARKETS, SYMBOLS, SimulatedMarket
 from ingest.simulator.path import INTEREST_RATE
 from ingest.simulator.stream import simulate_session, stream_days
 
 __all__ = [
+    "EXPIRIES",
     "INTEREST_RATE",
     "MARKETS",
     "SYMBOLS",

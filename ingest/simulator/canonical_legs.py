@@ -15,7 +15,7 @@ from ingest.simulator.quotes import TICKS_PER_RUPEE, Quotes
 
 
 def canonical_legs(
-    legs: Legs, quotes: Quotes, *, expiries: Sequence[date], lot: int, depth: FloatArray
+    legs: Legs, quotes: Quotes, *, expiries: Sequence[date], lots: Sequence[int], depth: FloatArray
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return calls and puts as canonical legs, quantities in units of the underlying.
 
@@ -23,9 +23,10 @@ def canonical_legs(
         legs: What was traded and is held.
         quotes: The market.
         expiries: Date of each expiry, by rank.
-        lot: Units per contract.
+        lots: Units per contract of each expiry; legs whose lot is not that of the first carry it.
         depth: Quantity of bids, then asks, over its mean.
     """
+    lot = np.array(lots, dtype=np.int64)[legs.expiry]
     mean_lots = 8.0 + 400.0 / (1.0 + quotes.value)
     size = (1 + np.floor(depth * mean_lots).astype(np.int64)) * lot
     has_bid = quotes.bid >= 1
@@ -43,6 +44,8 @@ def canonical_legs(
     calls, puts = (
         _leg_mappings(strike, expiry, *(column[side] for column in columns)) for side in (CALL, PUT)
     )
+    for at in np.flatnonzero(lot != lots[0]).tolist():
+        calls[at]["lot_size"] = puts[at]["lot_size"] = int(lot[at])
     return calls, puts
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date, timedelta
 from itertools import count as count_from
+from typing import Final
 
 from catalog.calendar import SessionCalendar
 from ingest.simulator.markets import market_of
+
+EXPIRIES: Final = 2
+"""Expiries of a symbol that are simulated, unless another number is asked for."""
 
 
 def next_expiries(symbol: str, day: date, calendar: SessionCalendar, count: int) -> list[date]:

@@ -74,7 +74,7 @@ def chain_figures(
         timetable: Of the session.
         index: Of the update.
         atm: At-the-money strike, rupees.
-        lot: Units of the underlying per contract.
+        lot: Units of the underlying per contract of the nearest expiry.
     """
     spot = float(path.spot[index])
     elapsed_s = float(timetable.elapsed_s[index])

@@ -21,7 +21,7 @@ class SimulatedMarket:
         symbol: Canonical underlying.
         spot: Level around which a simulation starts, rupees.
         strike_step: Distance between neighbouring strikes, rupees.
-        lot_size: Units of the underlying per contract on days for which the reference data know none.
+        lot_size: Units of the underlying per contract where the reference data know none.
         daily_volatility: Standard deviation of ln(close / open) at a VIX of 13.1, measured.
         market_correlation: Of the spot's shocks with the market's, measured.
         expiry_weekday: Monday is 0.

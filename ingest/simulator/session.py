@@ -67,8 +67,12 @@ class SymbolSession:
     ) -> None:
         calendar, day = scope.reference.calendar, session.date
         self._market = market
-        self._lot = scope.reference.lots.lot_size(market.exchange, market.symbol, day) or market.lot_size
         self._expiries = next_expiries(market.symbol, day, calendar, scope.expiries)
+        lot_size = scope.reference.lots.lot_size
+        self._lots = [
+            lot_size(market.exchange, market.symbol, day, expiry) or market.lot_size
+            for expiry in self._expiries
+        ]
         self._timetable = timetable(session, scope.interval_s)
         closes = [calendar.close_of(market.exchange, expiry) for expiry in self._expiries]
         key = (scope.seed, day.toordinal())
@@ -122,9 +126,11 @@ class SymbolSession:
 
     def _update(self, index: int, quotes: Quotes, *, atm: int, depth: FloatArray) -> ChainUpdate:
         figures = chain_figures(
-            self._legs, quotes, self._path, self._timetable, index=index, atm=atm, lot=self._lot
+            self._legs, quotes, self._path, self._timetable, index=index, atm=atm, lot=self._lots[0]
         )
-        calls, puts = canonical_legs(self._legs, quotes, expiries=self._expiries, lot=self._lot, depth=depth)
+        calls, puts = canonical_legs(
+            self._legs, quotes, expiries=self._expiries, lots=self._lots, depth=depth
+        )
         event_time = self._timetable.times[index]
         microseconds = (event_time - _EPOCH) // timedelta(microseconds=1)
         return ChainUpdate(
@@ -140,7 +146,7 @@ class SymbolSession:
                 "vix": figures.vix,
                 "atm_strike": float(atm),
                 "pcr": figures.pcr,
-                "lot_size": self._lot,
+                "lot_size": self._lots[0],
             },
             source="simulator",
         )

@@ -12,6 +12,7 @@ from typing import Any
 from catalog.calendar import Session, SessionCalendar
 from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate
+from ingest.simulator.expiries import EXPIRIES
 from ingest.simulator.markets import SYMBOLS, SimulatedMarket, market_of
 from ingest.simulator.session import Scope, SessionClose, SymbolSession
 from lake.errors import SettingsError
@@ -27,7 +28,7 @@ def simulate_session(
     symbols: Sequence[str] = SYMBOLS,
     interval_s: float = 60.0,
     strikes: int = 20,
-    expiries: int = 2,
+    expiries: int = EXPIRIES,
 ) -> Iterator[ChainUpdate]:
     """Simulate one day: one update per symbol and interval, in order of event time.
 
@@ -69,7 +70,7 @@ def stream_days(
     symbols: Sequence[str] = SYMBOLS,
     interval_s: float = 60.0,
     strikes: int = 20,
-    expiries: int = 2,
+    expiries: int = EXPIRIES,
 ) -> Iterator[ChainUpdate]:
     """Simulate several sessions, each opening from the spot, VIX, strikes and OI of the one before.
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from ingest.sources import bhavcopy_legacy, bhavcopy_udiff, candle_csv, candle_json
 from ingest.sources.base import FormatAdapter, SourceAdapter
 from ingest.sources.bhavcopy_legacy import BhavcopyLegacy
 from ingest.sources.bhavcopy_udiff import BhavcopyUdiff
 from ingest.sources.bse_json import BseJson
 from ingest.sources.candle_csv import CandleCsv
+from ingest.sources.candle_format import CandleFormat
 from ingest.sources.candle_json import CandleJson
 from ingest.sources.kite_poll import KitePoll
 from ingest.sources.kite_ticks import KiteTicks
@@ -27,7 +29,16 @@ from ingest.sources.upstox_log import UpstoxLog
 from ingest.sources.wire_format import WireFormat
 from lake.errors import MalformedInputError, SettingsError
 
-__all__ = ["ADAPTERS", "ANY_FORMAT", "WIRES", "AnyFormat", "adapter", "adapters", "recording_files"]
+__all__ = [
+    "ADAPTERS",
+    "ANY_FORMAT",
+    "CANDLE_FORMATS",
+    "WIRES",
+    "AnyFormat",
+    "adapter",
+    "adapters",
+    "recording_files",
+]
 
 
 def adapters(*, captured_at: datetime | None = None) -> Mapping[str, SourceAdapter]:
@@ -67,6 +78,15 @@ WIRES: Final[Mapping[str, WireFormat]] = MappingProxyType(
     {each.wire.source: each.wire for each in _chain_adapters(None)}
 )
 """The wire formats of chains, by name: how a rejected leg of theirs is tried again."""
+
+
+CANDLE_FORMATS: Final[Mapping[str, CandleFormat]] = MappingProxyType(
+    {
+        each.source: each
+        for each in (bhavcopy_legacy.WIRE, bhavcopy_udiff.WIRE, candle_csv.WIRE, candle_json.WIRE)
+    }
+)
+"""The wire formats of candles, by name: how a rejected candle of theirs is tried again."""
 
 
 def adapter(name: str, known: Mapping[str, SourceAdapter] = ADAPTERS) -> SourceAdapter:

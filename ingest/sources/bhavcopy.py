@@ -7,7 +7,7 @@ together, so that memory does not grow with the file.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,15 @@ from catalog.contracts import SESSION_INTERVAL_S
 from catalog.reference import ReferenceData
 from ingest.events import CandleUpdate, Reject
 from ingest.sources.base import identity_of
-from ingest.sources.candle_format import CandleFormat, Instrument, candle, rejected, update
+from ingest.sources.candle_format import (
+    CandleFormat,
+    CandleOrigin,
+    Instrument,
+    LoadsAs,
+    candle,
+    rejected,
+    update,
+)
 from ingest.sources.csv_table import CsvTable, Row
 from ingest.sources.recorded_file import open_lines, report_unknown_names
 from ingest.sources.values import INDIA, BadValueError
@@ -83,6 +91,7 @@ class _Run:
     raw: list[str] = field(default_factory=list)
     contract: Contract | None = None
     lacks_lot: bool = False
+    loads_as: LoadsAs = field(default_factory=LoadsAs)
 
 
 class _Runs:
@@ -121,24 +130,30 @@ class _Runs:
             run.rejects.append(rejected(*row.fault, row.payload))
             return
         run.raw.append("\x1f".join(row.fields[name] for name in self._named))
+        origin = None
         try:
             contract = run.contract = self._of.contract_of(row.fields)
-            lot_size = self._of.lot_size_of(row.fields, contract, self._reference)
             start = datetime.combine(contract.day, time(), INDIA)
+            origin = CandleOrigin(
+                self._of.wire, contract.instrument, start, SESSION_INTERVAL_S, None, run.loads_as
+            )
+            lot_size = self._of.lot_size_of(row.fields, contract, self._reference)
+            origin = replace(origin, lot_size=lot_size)
             run.candles.append(
                 candle(
                     self._of.wire, row.fields, self._fields, contract.instrument,
-                    start=start, interval_s=SESSION_INTERVAL_S, lot_size=lot_size,
+                    start=start, interval_s=SESSION_INTERVAL_S, lot_size=lot_size, loads_as=run.loads_as,
                 )
             )  # fmt: skip
         except BadValueError as error:
             run.lacks_lot = run.lacks_lot or error.reason == UNKNOWN_LOT_SIZE
-            run.rejects.append(rejected(error.reason, error.detail, row.fields))
+            run.rejects.append(rejected(error.reason, error.detail, row.fields, origin))
 
     def _finished(self, run: _Run) -> CandleUpdate:
         identity = identity_of(self._of.wire.source, *self._named, *run.raw)
         if run.lacks_lot:
             # Another identity: once the lot size is known, loading the same file again brings the rows in.
+            run.loads_as.identity = identity.hex()
             identity = identity_of(identity, UNKNOWN_LOT_SIZE)
         contract = run.contract
         return update(

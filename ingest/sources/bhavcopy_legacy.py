@@ -74,7 +74,7 @@ def _lot_size(_row: Mapping[str, str], contract: Contract, reference: ReferenceD
     if lot_size is None:
         raise BadValueError(
             UNKNOWN_LOT_SIZE,
-            f"contracts of {EXCHANGE} {symbol} {expiry} on {day} cannot become units;"
+            f"contracts of {EXCHANGE} {symbol} on {day} that expire on {expiry} cannot become units;"
             " add a line to lot_sizes.csv in the lake's folder and load again",
         )
     return lot_size

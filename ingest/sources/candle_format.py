@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from catalog.exchanges import canonical_symbol
 from ingest.events import CANDLE_TABLE, CandleUpdate, Reject
+from ingest.origins import CANDLE, Origin
 from ingest.sources.base import FileReject
 from ingest.sources.recorded_file import NotARecordingError, unread_file_reject
 from ingest.sources.values import BadValueError, shown
@@ -91,6 +92,7 @@ def candle(
     start: datetime,
     interval_s: int,
     lot_size: int | None = None,
+    loads_as: LoadsAs | None = None,
 ) -> dict[str, Any]:
     """Return one candle as `CandleUpdate` holds it.
 
@@ -102,6 +104,7 @@ def candle(
         start: The time it is labelled with, aware.
         interval_s: Its length.
         lot_size: Units of the underlying a contract, where it is known.
+        loads_as: Of the update that it comes in.
 
     Raises:
         BadValueError: A figure is none.
@@ -110,6 +113,7 @@ def candle(
         "start_time": start, "interval_s": interval_s, "instrument": instrument.kind,
         "expiry": instrument.expiry, "strike": instrument.strike, "option_type": instrument.option_type,
         "lot_size": lot_size, "raw": raw,
+        "origin": CandleOrigin(wire, instrument, start, interval_s, lot_size, loads_as or LoadsAs()),
     }  # fmt: skip
     for column, name, convert in fields:
         try:
@@ -119,9 +123,47 @@ def candle(
     return made
 
 
-def rejected(reason: str, detail: str, payload: object) -> Reject:
+@dataclass(slots=True)
+class LoadsAs:
+    """Hex identity that a load gives an update once its lot size is known; None if that is the one it has."""
+
+    identity: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CandleOrigin:
+    """What else it takes to try a rejected candle again.
+
+    Attributes:
+        wire: Its format.
+        instrument: What it is of.
+        start: The time it is labelled with, aware.
+        interval_s: Its length.
+        lot_size: As the candle says, None where the table of lot sizes does.
+        loads_as: Of the update that it came in.
+    """
+
+    wire: CandleFormat
+    instrument: Instrument
+    start: datetime
+    interval_s: int
+    lot_size: int | None
+    loads_as: LoadsAs
+
+    def described(self) -> dict[str, Any]:
+        """See `ingest.origins.Origin`."""
+        of = self.instrument
+        return {
+            "kind": CANDLE, "format": self.wire.source, "exchange": of.exchange, "symbol": of.symbol,
+            "instrument": of.kind, "expiry": None if of.expiry is None else of.expiry.isoformat(),
+            "strike": of.strike, "option_type": of.option_type, "start": self.start.isoformat(),
+            "interval_s": self.interval_s, "lot_size": self.lot_size, "loads_as": self.loads_as.identity,
+        }  # fmt: skip
+
+
+def rejected(reason: str, detail: str, payload: object, origin: Origin | None = None) -> Reject:
     """Return the reject of a candle."""
-    return Reject(reason, detail, payload, CANDLE_TABLE)
+    return Reject(reason, detail, payload, CANDLE_TABLE, origin)
 
 
 def update(

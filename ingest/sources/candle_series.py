@@ -9,7 +9,15 @@ from typing import Any
 from catalog.reference import ReferenceData
 from ingest.events import CandleUpdate
 from ingest.sources.base import identity_of
-from ingest.sources.candle_format import CandleFormat, Instrument, candle, rejected, update
+from ingest.sources.candle_format import (
+    CandleFormat,
+    CandleOrigin,
+    Instrument,
+    LoadsAs,
+    candle,
+    rejected,
+    update,
+)
 from ingest.sources.values import BadValueError, shown
 from ingest.sources.wire_format import bind
 
@@ -57,7 +65,8 @@ class CandleSeries:
                 start=start, interval_s=self._interval_s, lot_size=self._lot_size(day),
             )  # fmt: skip
         except BadValueError as error:
-            reject = rejected(error.reason, error.detail, raw)
+            origin = CandleOrigin(self._wire, self._instrument, start, self._interval_s, None, LoadsAs())
+            reject = rejected(error.reason, error.detail, raw, origin)
             return update(
                 self._wire, self._instrument, day=day, candles=(), rejects=(reject,), identity=identity
             )

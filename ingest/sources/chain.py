@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date
 from typing import Any, Final
 
 from catalog.exchanges import home_exchange
@@ -33,6 +33,7 @@ _LEG_COLUMNS: Final = (
     "volume",
     "iv",
     "underlying_price",
+    "lot_size",
 )
 _EMPTY_LEG: Final[dict[str, Any]] = dict.fromkeys(_LEG_COLUMNS)
 
@@ -57,7 +58,8 @@ class Occurrences:
 class Chain:
     """The legs of one chain: every leg that is added becomes one mapping or one `Reject`.
 
-    What is wrong with the chain as a whole (its time, its symbol, no lot size) rejects all its legs.
+    What is wrong with the chain as a whole (its time, its symbol) rejects all its legs. In the weeks after a
+    revision the legs of one chain have different lots, and some may have none that is known.
 
     Attributes:
         underlying_price: Of the chain, in rupees; where the source gives none, of its first leg with one.
@@ -77,7 +79,10 @@ class Chain:
         self._symbol = wire.symbol(symbol)
         self._exchange = wire.exchange or home_exchange(self._symbol or "")
         self._event_time = wire.event_time(event_time)
-        self._lot_size = self._look_up_lot_size(reference, self._event_time)
+        self._reference = reference
+        self._lot_sizes: dict[date, int | None] = {}
+        self._counts_contracts = wire.counts_contracts
+        self._lacks_lot_size = False
         self._fault = self._chain_fault(symbol, event_time)
         self._legs: dict[OptionType, list[dict[str, Any]]] = {"CE": [], "PE": []}
         self._rejects: list[Reject] = []
@@ -85,30 +90,15 @@ class Chain:
         self._raw_legs = RawLegs(self._origin)
         self.underlying_price = underlying_price
 
-    def _look_up_lot_size(self, reference: ReferenceData, moment: datetime | None) -> int | None:
-        if moment is None or self._symbol is None:
-            return None
-        day = reference.calendar.session_date(self._exchange, moment)
-        return reference.lots.lot_size(self._exchange, self._symbol, day)
-
     def _chain_fault(self, symbol: object, event_time: object) -> tuple[str, str] | None:
         if self._event_time is None:
             return "bad_event_time", f"{shown(event_time)} is no time of this format"
         try:
-            # Before the lot size: an impossible day has none, and adding one would not help.
             event_moment(self._event_time, time.time_ns(), INDIA)
         except ValueError as error:
             return "bad_event_time", str(error)
         if self._symbol is None:
             return "bad_symbol", f"{shown(symbol)} is no name of an underlying"
-        if self._lot_size is None and self._wire.counts_contracts:
-            day = f"{self._event_time:%Y-%m-%d}"
-            return (
-                UNKNOWN_LOT_SIZE,
-                f"contracts of {self._exchange} {self._symbol} on {day} cannot become units;"
-                " add a line to lot_sizes.csv in the lake's folder, then run"
-                " 'strikelake ingest quarantine retry'",
-            )
         return None
 
     def add(
@@ -137,8 +127,9 @@ class Chain:
         try:
             leg["strike"] = strike_price(strike, self._nulls)
             leg["expiry"] = self._expiry(expiry)
+            lot_size = leg["lot_size"] = self._lot_size(leg["expiry"])
             for column, name, convert in fields:
-                leg[column] = convert(raw[name], self._nulls, self._lot_size)
+                leg[column] = convert(raw[name], self._nulls, lot_size)
         except BadValueError as error:
             detail = error.detail if name is None else f"{name}: {error.detail}"
             self.reject(option_type, error.reason, detail, raw, strike=strike, expiry=expiry)
@@ -154,6 +145,31 @@ class Chain:
         if expiry is None:
             raise BadValueError("bad_expiry", f"{shown(raw)} is no expiry date of this format")
         return expiry
+
+    def _lot_size(self, expiry: date) -> int | None:
+        """The lot of the chain's contracts of one expiry; None where it is unknown and not needed.
+
+        Raises:
+            BadValueError: It is unknown, and the format counts contracts.
+        """
+        if expiry not in self._lot_sizes:
+            self._lot_sizes[expiry] = self._look_up_lot_size(expiry)
+        lot_size = self._lot_sizes[expiry]
+        if lot_size is None and self._counts_contracts:
+            self._lacks_lot_size = True
+            raise BadValueError(
+                UNKNOWN_LOT_SIZE,
+                f"contracts of {self._exchange} {self._symbol} on {self._event_time:%Y-%m-%d} that expire on"
+                f" {expiry} cannot become units; add a line to lot_sizes.csv in the lake's folder and run"
+                " 'strikelake ingest quarantine retry'",
+            )
+        return lot_size
+
+    def _look_up_lot_size(self, expiry: date) -> int | None:
+        if self._event_time is None or self._symbol is None:
+            return None
+        day = self._reference.calendar.session_date(self._exchange, self._event_time)
+        return self._reference.lots.lot_size(self._exchange, self._symbol, day, expiry)
 
     def reject(
         self,
@@ -189,10 +205,13 @@ class Chain:
             for leg in legs:
                 if leg["underlying_price"] is None:
                     leg["underlying_price"] = self.underlying_price
-        self._origin.underlying_price, self._origin.chain = self.underlying_price, identity.hex()
-        if self._fault is not None and self._fault[0] == UNKNOWN_LOT_SIZE:
-            # Another identity: once the lot size is known, loading the same file again brings the rows in.
+        self._origin.underlying_price = self.underlying_price
+        if self._lacks_lot_size and not any(self._legs.values()):
+            # Another identity: once a lot size is known, loading the same file again brings the rows in. With
+            # some legs in, that would bring these in twice: the others come in by a retry of quarantine only.
+            self._origin.loads_as = identity.hex()
             identity = identity_of(identity, UNKNOWN_LOT_SIZE)
+        lot_sizes = {leg["lot_size"] for legs in self._legs.values() for leg in legs}
         return ChainUpdate(
             exchange=self._exchange,
             symbol=self._symbol or _UNKNOWN_SYMBOL,
@@ -200,7 +219,10 @@ class Chain:
             received_ns=time.time_ns(),
             calls=self._legs["CE"],
             puts=self._legs["PE"],
-            context={"underlying_price": self.underlying_price, "lot_size": self._lot_size},
+            context={
+                "underlying_price": self.underlying_price,
+                "lot_size": lot_sizes.pop() if len(lot_sizes) == 1 else None,
+            },
             source=self._wire.source,
             rejects=tuple(self._rejects),
             identity=identity,

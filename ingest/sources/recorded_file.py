@@ -31,7 +31,7 @@ LINE_CHARACTERS = 1 << 18
 """A longer line of a table is skipped: four hundred times the longest recorded."""
 
 DOCUMENT_BYTES = 1 << 25
-"""A larger document is not parsed: ten times the largest recorded; parsed, it can take thirty times that."""
+"""A larger document is not parsed: ten times the largest recorded; parsed it may be thirty fold."""
 
 KEPT_WHOLE_BYTES = 1 << 20
 """A file that could not be read is kept whole in quarantine if it packs to this; else by path and digest."""
@@ -47,7 +47,7 @@ _LOGGED_NAMES = 50
 _LOGGED_CHARACTERS = 80
 _DEFAULT_EXCHANGE = "NSE"
 _KEPT_UNPACKED_BYTES = 1 << 26
-# As far as a file that cannot be read is unpacked to tell it from others: a bomb's end is not worth it.
+# As far as a file that cannot be read is unpacked to tell it from others: a bomb may have no end.
 _DIGEST_BYTES = 1 << 28
 # zlib writes a gzip header, without a time, from here on.
 _GZIP_BITS = 31
@@ -148,7 +148,7 @@ class TextLines:
 
         Raises:
             NotARecordingError: `undecodable`, where a broken gzip stream ends; the line, and so the chain,
-                that was being read is not complete. `too_large`, at a line that would fill the memory.
+                that was being read is not complete.
         """
         number = 0
         try:

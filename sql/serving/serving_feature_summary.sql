@@ -4,8 +4,8 @@
 -- parameter $exchange: NSE or BSE
 -- grain: one row per date, exchange, symbol, feature
 -- units: row_count and null_count in rows; the others in the unit of the feature
--- note: std is that of a sample, null for fewer than two values; last_value is that of the newest row that has
---   one. Values that are not finite count as missing.
+-- note: std is that of a sample, null for fewer than two; last_value is of the newest row that has one.
+--   Values that are not finite count as missing.
 WITH given AS (
     SELECT * EXCLUDE (received_time, source, batch_id)
     FROM ml_features

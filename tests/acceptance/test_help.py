@@ -13,15 +13,16 @@ import pytest
 
 README = Path(__file__).parents[2] / "README.md"
 COMMANDS = {
-    "demo": [], "sql": [], "ingest": ["load", "sources", "status", "commit", "quarantine"],
+    "demo": [], "sql": [], "ingest": ["load", "run", "sources", "status", "quality", "commit"],
     "dataset": ["create", "list", "show", "replay", "verify", "delete"],
     "explain": ["train", "models", "report", "signal", "drift"],
     "monitors": ["drift",
         "check", "run", "watch", "alerts", "silence", "ack", "test-receivers", "rules", "metrics", "runbook",
         "schedule",
     ],
-    "lake": ["tables", "history", "doctor", "maintain", "drop-before"],
-    "catalog": ["sync", "rebuild", "batches", "verify", "columns"],
+    "lake": ["tables", "history", "doctor", "maintain", "drop-before", "export"],
+    "catalog": ["sync", "rebuild", "batches", "verify", "columns", "calendar"],
+    "dashboard": [],
 }  # fmt: skip
 CALLS = [[name] for name in COMMANDS] + [[name, each] for name, subs in COMMANDS.items() for each in subs]
 

@@ -8,7 +8,7 @@ import gzip
 import json
 import math
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,18 @@ from catalog.lots import LotSizes
 from lake.errors import SettingsError
 
 HEADER = "exchange,symbol,valid_from,lot_size\n"
+BY_CONTRACT = "exchange,symbol,valid_from,lot_size,expires_by\n"
 SHIPPED = LotSizes.load(None)
 
 Contract = tuple[str, str, date]
 """Exchange, symbol and session date."""
+
+
+def _lot(exchange: str, symbol: str, day: date) -> int | None:
+    """The lot that all contracts have that day, whenever they expire."""
+    (lot,) = {SHIPPED.lot_size(exchange, symbol, day, day + timedelta(days=n)) for n in range(0, 1500, 7)}
+    assert SHIPPED.lot_size(exchange, symbol, day, None) == lot
+    return lot
 
 
 def _text(path: Path) -> str:
@@ -137,7 +145,7 @@ def test_the_lot_of_the_day_is_the_greatest_common_divisor_of_all_recorded_quant
             quantities.setdefault(contract, set()).add(quantity)
         assert quantities, f"{name} is there, but nothing in it could be checked"
         for contract, found in quantities.items():
-            lot, divisor = SHIPPED.lot_size(*contract), math.gcd(*found)
+            lot, divisor = _lot(*contract), math.gcd(*found)
             assert lot is not None, f"{name}: no lot for {contract}"
             assert divisor % lot == 0, f"{name}: {contract} has quantities that are no multiple of {lot}"
             # Few quantities may share a larger divisor by chance; fifty multiples of the lot do not.
@@ -158,7 +166,7 @@ def test_the_lots_of_listed_contracts_are_those_of_the_table(recordings: Path) -
     # Known beside the recordings, so that the table is checked where these two files are not at hand.
     listed |= {("BSE", "SENSEX", date(2025, 9, 5), 20), ("NSE", "NIFTYNXT50", date(2026, 5, 19), 25)}
     for exchange, symbol, day, lot in sorted(listed):
-        assert SHIPPED.lot_size(exchange, symbol, day) == lot, (exchange, symbol, day)
+        assert _lot(exchange, symbol, day) == lot, (exchange, symbol, day)
 
 
 # Read from the recordings once (the greatest common divisors above), so that a wrong edit of the table
@@ -187,36 +195,100 @@ def test_the_lots_of_listed_contracts_are_those_of_the_table(recordings: Path) -
     ],
 )
 def test_the_table_has_the_lots_that_recordings_prove(exchange: str, symbol: str, day: str, lot: int) -> None:
-    assert SHIPPED.lot_size(exchange, symbol, date.fromisoformat(day)) == lot
+    assert _lot(exchange, symbol, date.fromisoformat(day)) == lot
+
+
+# Days of a revision at their edges: before it, on its first and last day, and after it, with the expiries at
+# which the lot changes. From the circulars' own tables of last and first expiry.
+@pytest.mark.parametrize(
+    ("exchange", "symbol", "day", "lots"),
+    [
+        ("NSE", "NIFTY", "2021-04-29", {"2021-07-29": 75, "2021-12-30": 75}),
+        (
+            "NSE", "NIFTY", "2021-04-30",
+            {"2021-07-22": 75, "2021-07-29": 50,
+             "2021-08-05": 50, "2021-12-30": 75},
+        ),
+        ("NSE", "NIFTY", "2021-06-24", {"2021-06-24": 75, "2021-08-26": 50, "2021-12-30": 75}),
+        ("NSE", "NIFTY", "2021-06-25", {"2021-07-22": 75, "2021-07-29": 50, "2021-12-30": 50}),
+        ("NSE", "NIFTY", "2021-07-23", {"2021-07-29": 50, "2021-12-30": 50}),
+        ("NSE", "NIFTY", "2024-11-19", {"2024-11-28": 25, "2025-03-27": 25}),
+        (
+            "NSE", "NIFTY", "2024-11-20",
+            {"2024-12-19": 25, "2024-12-26": 25, "2025-01-02": 75, "2025-01-23": 75, "2025-01-30": 25,
+             "2025-02-27": 75, "2025-03-27": 25, "2028-06-29": 25},
+        ),
+        ("NSE", "NIFTY", "2024-12-26", {"2024-12-26": 25, "2025-01-02": 75, "2025-03-27": 25}),
+        (
+            "NSE", "NIFTY", "2024-12-27",
+            {"2025-01-02": 75, "2025-01-30": 25,
+             "2025-02-06": 75, "2025-03-27": 75},
+        ),
+        ("NSE", "NIFTY", "2025-01-30", {"2025-01-30": 25, "2025-02-06": 75}),
+        ("NSE", "NIFTY", "2025-01-31", {"2025-02-06": 75, "2025-03-27": 75}),
+        ("NSE", "NIFTY", "2025-10-28", {"2025-10-28": 75, "2026-01-27": 75, "2026-03-30": 75}),
+        ("NSE", "NIFTY", "2025-10-29", {"2025-12-30": 75, "2026-01-27": 65, "2026-03-30": 75}),
+        (
+            "NSE", "NIFTY", "2025-11-26",
+            {"2025-12-02": 75, "2025-12-30": 75, "2026-01-06": 65, "2026-01-27": 65, "2026-02-24": 65,
+             "2026-03-30": 75, "2026-12-29": 75},
+        ),
+        ("NSE", "NIFTY", "2025-12-30", {"2025-12-30": 75, "2026-01-06": 65, "2026-06-30": 75}),
+        ("NSE", "NIFTY", "2025-12-31", {"2026-01-06": 65, "2026-03-30": 65, "2026-06-30": 65}),
+        ("NSE", "BANKNIFTY", "2020-05-03", {"2020-07-23": 20, "2020-12-31": 20}),
+        ("NSE", "BANKNIFTY", "2020-05-04", {"2020-07-23": 20, "2020-07-30": 25, "2020-12-31": None}),
+        ("NSE", "BANKNIFTY", "2020-07-24", {"2020-07-30": 25, "2020-12-31": 25}),
+        ("NSE", "BANKNIFTY", "2023-04-28", {"2023-07-20": 25, "2023-07-27": 15, "2023-12-28": 25}),
+        ("NSE", "BANKNIFTY", "2023-06-30", {"2023-07-20": 25, "2023-07-27": 15, "2023-12-28": 15}),
+        ("NSE", "BANKNIFTY", "2024-12-24", {"2025-01-29": 15, "2025-02-26": 30, "2025-03-26": 15}),
+        ("NSE", "BANKNIFTY", "2024-12-26", {"2025-01-29": 15, "2025-01-30": 15, "2025-03-27": 30}),
+        ("NSE", "BANKNIFTY", "2025-04-24", {"2025-06-26": 30, "2025-09-25": 30}),
+        ("NSE", "BANKNIFTY", "2025-04-25", {"2025-06-26": 30, "2025-07-31": 35, "2025-09-25": 35}),
+        (
+            "NSE", "BANKNIFTY", "2025-12-24",
+            {"2025-12-30": 35, "2026-01-27": 30,
+             "2026-02-24": 30, "2026-03-30": 35},
+        ),
+        ("NSE", "FINNIFTY", "2024-04-26", {"2024-07-23": 40, "2024-07-30": 25, "2024-08-06": 25}),
+        ("NSE", "FINNIFTY", "2025-01-23", {"2025-01-28": 25, "2025-01-30": 25, "2025-02-27": 65}),
+        ("NSE", "FINNIFTY", "2025-12-24", {"2025-12-30": 65, "2026-01-27": 60}),
+        ("NSE", "MIDCPNIFTY", "2024-04-26", {"2024-07-22": 75, "2024-07-29": 50}),
+        ("NSE", "MIDCPNIFTY", "2025-06-26", {"2025-06-26": 120, "2025-07-31": 140}),
+        ("NSE", "NIFTYNXT50", "2024-11-20", {"2025-01-31": 10, "2025-02-28": 25}),
+        (
+            "BSE", "SENSEX", "2024-11-20",
+            {"2024-12-27": 10, "2025-01-03": 10, "2025-01-10": 20, "2025-01-31": 10, "2025-02-28": 20,
+             "2025-03-28": 10},
+        ),
+        (
+            "BSE", "SENSEX", "2025-01-02",
+            {"2025-01-03": 10, "2025-01-07": 20,
+             "2025-01-28": 10, "2025-03-25": 20},
+        ),
+        ("BSE", "SENSEX", "2025-01-29", {"2025-02-04": 20, "2025-03-25": 20}),
+        ("BSE", "BANKEX", "2025-01-23", {"2025-01-27": 15, "2025-01-28": 15, "2025-02-25": 30}),
+        ("BSE", "SENSEX50", "2025-04-11", {"2025-06-24": 60, "2025-07-29": 75}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_after_a_revision_each_contract_has_the_lot_of_its_expiry(
+    exchange: str, symbol: str, day: str, lots: dict[str, int | None]
+) -> None:
+    session = date.fromisoformat(day)
+    found = {e: SHIPPED.lot_size(exchange, symbol, session, date.fromisoformat(e)) for e in lots}
+    assert found == lots
 
 
 @pytest.mark.parametrize(
-    ("symbol", "last_before", "lot_before", "first_after", "lot_after"),
-    [
-        ("NIFTY", "2021-04-29", 75, "2021-07-23", 50),
-        ("NIFTY", "2024-11-19", 25, "2025-01-31", 75),
-        ("NIFTY", "2025-10-28", 75, "2025-12-31", 65),
-        ("BANKNIFTY", "2020-05-03", 20, "2020-07-24", 25),
-        ("BANKNIFTY", "2023-04-27", 25, "2023-07-21", 15),
-        ("BANKNIFTY", "2025-04-24", 30, "2025-06-27", 35),
-        ("FINNIFTY", "2024-04-25", 40, "2024-07-24", 25),
-        ("MIDCPNIFTY", "2024-04-25", 75, "2024-07-23", 50),
-    ],
+    ("symbol", "day"), [("NIFTY", "2025-11-26"), ("NIFTY", "2024-12-27"), ("FINNIFTY", "2024-04-26")]
 )
-def test_no_lot_is_given_while_contracts_of_two_lots_trade_side_by_side(
-    symbol: str, last_before: str, lot_before: int, first_after: str, lot_after: int
-) -> None:
-    before, after = date.fromisoformat(last_before), date.fromisoformat(first_after)
-    assert SHIPPED.lot_size("NSE", symbol, before) == lot_before
-    assert SHIPPED.lot_size("NSE", symbol, after) == lot_after
-    between = [date.fromordinal(n) for n in range(before.toordinal() + 1, after.toordinal())]
-    assert between
-    assert {SHIPPED.lot_size("NSE", symbol, day) for day in between} == {None}
+def test_without_an_expiry_there_is_no_lot_where_contracts_differ(symbol: str, day: str) -> None:
+    assert SHIPPED.lot_size("NSE", symbol, date.fromisoformat(day), None) is None
 
 
 def test_a_lot_that_divides_the_old_one_changes_from_one_day_to_the_next() -> None:
-    assert SHIPPED.lot_size("NSE", "NIFTY", date(2024, 4, 25)) == 50
-    assert SHIPPED.lot_size("NSE", "NIFTY", date(2024, 4, 26)) == 25
+    assert _lot("NSE", "NIFTY", date(2024, 4, 25)) == 50
+    assert _lot("NSE", "NIFTY", date(2024, 4, 26)) == 25
 
 
 @pytest.mark.parametrize(
@@ -233,21 +305,23 @@ def test_a_lot_that_divides_the_old_one_changes_from_one_day_to_the_next() -> No
     ],
 )
 def test_what_is_not_known_is_none(exchange: str, symbol: str, day: str) -> None:
-    assert SHIPPED.lot_size(exchange, symbol, date.fromisoformat(day)) is None
+    assert _lot(exchange, symbol, date.fromisoformat(day)) is None
 
 
 # The user's file.
 
+MARCH_2027 = date(2027, 3, 30)
 
-def _user_file(folder: Path, lines: str) -> Path:
+
+def _user_file(folder: Path, lines: str, header: str = HEADER) -> Path:
     path = folder / "lot_sizes.csv"
-    path.write_text(HEADER + lines, encoding="utf-8")
+    path.write_text(header + lines, encoding="utf-8")
     return path
 
 
 def test_a_users_file_that_does_not_exist_changes_nothing(tmp_path: Path) -> None:
     lots = LotSizes.load(tmp_path / "lot_sizes.csv")
-    assert lots.lot_size("NSE", "NIFTY", date(2026, 6, 8)) == 65
+    assert lots.lot_size("NSE", "NIFTY", date(2026, 6, 8), MARCH_2027) == 65
 
 
 def test_a_users_lines_are_laid_over_the_shipped_ones(tmp_path: Path) -> None:
@@ -256,11 +330,24 @@ def test_a_users_lines_are_laid_over_the_shipped_ones(tmp_path: Path) -> None:
         "# ours\nNSE,NIFTY,2025-10-29,75\nNSE,RELIANCE,2025-01-01,500\nNSE,NIFTY,2026-06-09,\n",
     )
     lots = LotSizes.load(path)
-    assert lots.lot_size("NSE", "NIFTY", date(2025, 11, 26)) == 75
-    assert lots.lot_size("NSE", "NIFTY", date(2025, 12, 31)) == 65
-    assert lots.lot_size("NSE", "NIFTY", date(2026, 6, 9)) is None
-    assert lots.lot_size("NSE", "RELIANCE", date(2024, 12, 31)) is None
-    assert lots.lot_size("NSE", "RELIANCE", date(2026, 6, 8)) == 500
+    for expiry in (date(2025, 12, 2), date(2026, 1, 27), MARCH_2027):
+        assert lots.lot_size("NSE", "NIFTY", date(2025, 11, 26), expiry) == 75
+    assert lots.lot_size("NSE", "NIFTY", date(2025, 12, 31), MARCH_2027) == 65
+    assert lots.lot_size("NSE", "NIFTY", date(2026, 6, 9), MARCH_2027) is None
+    assert lots.lot_size("NSE", "RELIANCE", date(2024, 12, 31), MARCH_2027) is None
+    assert lots.lot_size("NSE", "RELIANCE", date(2026, 6, 8), MARCH_2027) == 500
+
+
+def test_a_users_lines_by_contract_replace_all_shipped_ones_of_their_day(tmp_path: Path) -> None:
+    path = _user_file(
+        tmp_path, "NSE,NIFTY,2026-10-28,65,2026-12-29\nNSE,NIFTY,2025-10-29,70,2026-01-06\n", BY_CONTRACT
+    )
+    lots = LotSizes.load(path)
+    assert lots.lot_size("NSE", "NIFTY", date(2026, 11, 25), date(2026, 12, 29)) == 65
+    assert lots.lot_size("NSE", "NIFTY", date(2026, 11, 25), date(2027, 1, 5)) is None
+    assert lots.lot_size("NSE", "NIFTY", date(2025, 11, 26), date(2025, 12, 2)) == 70
+    assert lots.lot_size("NSE", "NIFTY", date(2025, 11, 26), date(2026, 1, 27)) is None
+    assert lots.lot_size("NSE", "BANKNIFTY", date(2025, 11, 26), date(2026, 1, 27)) == 30
 
 
 @pytest.mark.parametrize(
@@ -275,6 +362,7 @@ def test_a_users_lines_are_laid_over_the_shipped_ones(tmp_path: Path) -> None:
         ("NSE,NIFTY,2026-01-01,65.0", "lot_size '65.0'"),
         ("NSE,NIFTY,2026-01-01,²", "lot_size '²'"),
         ("NSE,NIFTY,2026-01-01", "expected 4 fields"),
+        ("NSE,NIFTY,2026-01-01,65,2026-01-06", "expected 4 fields"),
         ("NSE,NIFTY,2026-02-01,70", "second line for 2026-02-01"),
     ],
 )
@@ -285,3 +373,31 @@ def test_a_bad_line_is_refused_by_file_and_line_number(tmp_path: Path, line: str
     message = str(raised.value)
     assert message.startswith(f"{path}, line 4: ")
     assert problem in message
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("NSE,NIFTY,2026-01-01,65,06-01-2026", "expires_by '06-01-2026' must be a date"),
+        ("NSE,NIFTY,2026-01-07,65,2026-01-06", "expires_by 2026-01-06 is before valid_from 2026-01-07"),
+        ("NSE,NIFTY,2026-02-01,70,2026-02-24", "NSE NIFTY has a second line for 2026-02-01 and contracts"),
+        ("NSE,NIFTY,2026-01-01,65", "expected 5 fields"),
+    ],
+)  # fmt: skip
+def test_a_bad_line_by_contract_is_refused_by_file_and_line_number(
+    tmp_path: Path, line: str, problem: str
+) -> None:
+    path = _user_file(tmp_path, f"NSE,NIFTY,2026-02-01,65,2026-02-24\n\n{line}\n", BY_CONTRACT)
+    with pytest.raises(SettingsError) as raised:
+        LotSizes.load(path)
+    assert str(raised.value).startswith(f"{path}, line 4: {problem}")
+
+
+def test_a_header_of_neither_form_is_refused_and_both_are_named(tmp_path: Path) -> None:
+    path = _user_file(tmp_path, "NSE,NIFTY,2026-02-01,65\n", "exchange,symbol,from,lot\n")
+    with pytest.raises(SettingsError) as raised:
+        LotSizes.load(path)
+    assert str(raised.value) == (
+        f"{path}, line 1: expected the header exchange,symbol,valid_from,lot_size"
+        " or exchange,symbol,valid_from,lot_size,expires_by"
+    )

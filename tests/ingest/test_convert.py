@@ -257,6 +257,16 @@ def test_fractional_open_interest_is_rejected_and_not_cut() -> None:
     assert json.loads(rows_of(done, "quarantine")[0]["payload"])["oi"] == 92.5
 
 
+def test_a_leg_has_the_lot_of_its_own_and_else_that_of_the_update() -> None:
+    given = {25_000.0: 65, 25_050.0: None, 25_100.0: 0, 25_150.0: "30", 25_200.0: 0.5, 25_250.0: -65}
+    done = one([leg(strike, lot_size=own) for strike, own in given.items()], context={"lot_size": 75})
+    assert {row["strike"]: row["lot_size"] for row in rows_of(done)} == {
+        25_000.0: 65, 25_050.0: 75, 25_100.0: 75, 25_150.0: 30,
+    }  # fmt: skip
+    assert reasons(done) == ["contract", "contract"]
+    assert_conserved(done)
+
+
 @pytest.mark.parametrize("lot_size", [2**31, 3e9, 2**53, 0.5, -75])
 def test_a_lot_size_that_its_column_cannot_hold_is_rejected(lot_size: float) -> None:
     done = one([leg()], context={"lot_size": lot_size})

@@ -38,12 +38,19 @@ QUARANTINE = load_folder(QUERIES / "quarantine", known={"quarantine", "quarantin
 QUALITY = load_folder(QUERIES / "quality", known=TABLES)
 # Of what the page shows, with parameters: monitors.dashboard runs them, tests/monitors/dashboard tests them.
 DASHBOARD = load_folder(
-    QUERIES / "dashboard", known=TABLES | {view.name for view in VIEWS} | {"health_metrics"}
+    QUERIES / "dashboard",
+    known=TABLES | {view.name for view in VIEWS} | {"health_metrics", "signals_recent"},
+)
+# What other databases get, with parameters: catalog.serving runs them, tests/catalog/test_export.py tests.
+SERVING = load_folder(
+    QUERIES / "serving",
+    known={"ml_features", "signals", "attribution", "health_metrics", "paper_trading_metrics", "drift_scores"}
+    | {view.name for view in VIEWS},
 )
 each_query = pytest.mark.parametrize("query", ALL, ids=lambda query: query.name)
 each_file = pytest.mark.parametrize(
     "query",
-    [*ALL, *AUDIT, *FEATURES, *HEALTH, *QUALITY, *DASHBOARD, *QUARANTINE],
+    [*ALL, *AUDIT, *FEATURES, *HEALTH, *QUALITY, *DASHBOARD, *QUARANTINE, *SERVING],
     ids=lambda query: query.name,
 )
 each_portable = pytest.mark.parametrize("query", [*ALL, *FEATURES], ids=lambda query: query.name)
@@ -206,7 +213,7 @@ def test_there_are_views_and_checks() -> None:
 
 
 def test_every_sql_file_is_in_a_folder_that_is_loaded() -> None:
-    loaded = [*ALL, *AUDIT, *FEATURES, *HEALTH, *QUALITY, *DASHBOARD, *QUARANTINE]
+    loaded = [*ALL, *AUDIT, *FEATURES, *HEALTH, *QUALITY, *DASHBOARD, *QUARANTINE, *SERVING]
     assert sorted(query.path for query in loaded) == sorted(QUERIES.rglob("*.sql"))
 
 

@@ -81,10 +81,23 @@ def test_context_is_that_of_the_chain(simulated: Any) -> None:
 def test_lot_is_that_of_the_session_day_and_the_usual_one_where_unknown(
     simulated: Any, reference: ReferenceData
 ) -> None:
-    assert reference.lots.lot_size("NSE", "NIFTY", date(2025, 8, 5)) == 75
+    assert reference.lots.lot_size("NSE", "NIFTY", date(2025, 8, 5), date(2025, 8, 7)) == 75
     assert simulated(1, day=date(2025, 8, 5))[0].context["lot_size"] == 75
-    assert reference.lots.lot_size("NSE", "NIFTY", date(2026, 11, 20)) is None
+    assert reference.lots.lot_size("NSE", "NIFTY", date(2026, 11, 20), date(2026, 11, 24)) is None
     assert simulated(1, day=date(2026, 11, 20))[0].context["lot_size"] == MARKETS["NIFTY"].lot_size
+
+
+def test_after_a_revision_each_leg_has_the_lot_of_its_expiry(simulated: Any, legs_of: Any) -> None:
+    lots = {date(2025, 12, 30): 75, date(2026, 1, 6): 65}
+    for update in simulated(1, day=date(2025, 12, 26), interval_s=1800.0)[1:]:
+        assert update.context["lot_size"] == 75
+        assert {leg["expiry"] for _, leg in legs_of(update)} == set(lots)
+        for _, leg in legs_of(update):
+            lot = lots[leg["expiry"]]
+            assert leg.get("lot_size", 75) == lot
+            assert all(leg[name] % lot == 0 for name in ("oi", "oi_change", "volume", "ask_qty"))
+        traded = [leg["volume"] for _, leg in legs_of(update) if leg["expiry"] == date(2026, 1, 6)]
+        assert math.gcd(*traded) == 65
 
 
 def test_updates_are_received_shortly_after_they_happened(simulated: Any) -> None:

@@ -82,6 +82,7 @@ def test_every_tick_of_the_recording_is_a_row_in_the_order_of_time(
             "volume": tick["volume"],
             "iv": None,
             "underlying_price": None,
+            "lot_size": 25,
         }
         volumes.append(leg["volume"])
     assert volumes == sorted(volumes)

@@ -66,6 +66,7 @@ def test_each_scraped_file_is_a_chain_at_the_time_of_its_name(recordings: Path, 
                     "volume": None if lots is None else lots * LOTS[symbol],
                     "iv": None if iv is None else pytest.approx(iv / 100, rel=1e-12),
                     "underlying_price": float(row["CurrentVal"]),
+                    "lot_size": LOTS[symbol],
                 }
     assert with_rows > 3
 

@@ -70,9 +70,10 @@ def _as_read_by_python(path: Path, text_of: Any) -> list[tuple[datetime, dict[st
     return answers
 
 
-@pytest.mark.parametrize("name", ["Bankex", "FinNifty"])
+# Both of the month of January 2025, which keeps the lot from before the revision of 2024-11-20.
+@pytest.mark.parametrize(("name", "lot"), [("Bankex", 15), ("FinNifty", 25)])
 def test_every_leg_of_the_recording_is_what_stands_in_it(
-    name: str, recordings: Path, read: Any, text_of: Any
+    name: str, lot: int, recordings: Path, read: Any, text_of: Any
 ) -> None:
     path = recordings / FOLDER / f"{name}.2025-01-23.payload_lines.log.gz"
     reading = read("upstox-log", path)
@@ -96,7 +97,9 @@ def test_every_leg_of_the_recording_is_what_stands_in_it(
                 expected["strike"] = row["strike_price"]
                 expected["expiry"] = date.fromisoformat(row["expiry"])
                 expected["underlying_price"] = row["underlying_spot_price"]
+                expected["lot_size"] = lot
                 assert leg == expected
+                assert all(leg[column] % lot == 0 for column in COUNTS if leg[column])
 
 
 def test_every_line_of_every_recording_is_a_chain(recordings: Path, read: Any, text_of: Any) -> None:

@@ -1,0 +1,284 @@
+"""The page in a real browser: every section, light and dark, desktop and phone; by mouse and by keyboard.
+
+`STRIKELAKE_SCREENSHOTS=FOLDER` keeps pictures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from browser import Watched, chromium, watched
+from health_lake import NOW, PLENTY, HealthLake, at, build
+from page_server import Served, noon, serving
+
+from catalog.calendar import SessionCalendar
+from catalog.database import opened_database
+from catalog.datasets import create
+from monitors.dashboard.sections import SECTIONS
+from monitors.dashboard.security import Access
+from monitors.rules import load_rules
+from monitors.service import Service
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, LocatorAssertions
+
+PAINT_MS = 300
+PAGE_BYTES = 300_000
+
+each_section = pytest.mark.parametrize(
+    "path", [one.path for one in SECTIONS], ids=[one.name for one in SECTIONS]
+)
+each_scheme = pytest.mark.parametrize("scheme", ["light", "dark"])
+each_size = pytest.mark.parametrize("size", ["desktop", "phone"])
+
+
+def late(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """BSE's feed stopped half an hour before noon."""
+    return [row for row in rows if row["exchange"] != "BSE" or row["event_time"] < at(11, 30)]
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> HealthLake:
+    """A lake that has something to show on every section: alerts, a spool, a dataset, a course of metrics."""
+    folder = tmp_path_factory.mktemp("page")
+    made = build(folder, change=late)
+    made.further = {"alerts_log": folder / "alerts.log"}
+    made.spool_rows("live", 240, spooled=NOW)
+    with opened_database(made.settings.catalog) as engine:
+        create(
+            made.settings.lake, engine, "autumn", tables=["option_chain"], first=NOW.date(), last=NOW.date()
+        )
+    for minute in (40, 45, 50, 55, 60):
+        moment = at(11 + minute // 60, minute % 60, 20).astimezone(UTC)
+        Service(
+            made.settings, SessionCalendar.load(), load_rules(), disk_usage=lambda _: PLENTY,
+            clock=lambda now=moment: now,
+        ).check()  # fmt: skip
+    return made
+
+
+@pytest.fixture(scope="module")
+def served(lake: HealthLake) -> Iterator[Served]:
+    with serving(lake.settings, clock=noon) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+def opened(seen: Watched, served: Served, path: str) -> None:
+    """Open a section and wait until its stream has brought something and its charts are drawn."""
+    seen.page.goto(served.url + path)
+    seen.page.wait_for_selector('#link[data-state="live"]', timeout=20_000)
+    expect(seen.page.locator(".loading")).to_have_count(0, timeout=30_000)
+
+
+def expect(locator: Locator) -> LocatorAssertions:
+    """Playwright's assertions, which wait; imported late, since playwright may not be there."""
+    from playwright.sync_api import expect as expected
+
+    return expected(locator)
+
+
+@each_section
+@each_scheme
+@each_size
+def test_a_section_is_whole_quiet_and_accessible(
+    browser: Browser, served: Served, path: str, scheme: str, size: str
+) -> None:
+    with watched(browser, size=size, scheme=scheme) as seen:
+        opened(seen, served, path)
+        seen.picture(f"{path.strip('/') or 'now'}-{size}-{scheme}")
+        violations = [
+            f"{one['id']}: {one['help']}: {[node['html'][:120] for node in one['nodes'][:3]]}"
+            for one in seen.axe()
+        ]
+        assert violations == []
+        # Nothing sticks out sideways.
+        assert seen.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert seen.complaints == []
+    assert seen.outside == []
+
+
+@each_section
+def test_a_page_is_light_and_soon_there(browser: Browser, served: Served, path: str) -> None:
+    with watched(browser) as seen:
+        sizes: list[int] = []
+        seen.page.on("requestfinished", lambda request: sizes.append(_size(request)))
+        opened(seen, served, path)
+        # The second visit: the first starts processes of the browser.
+        seen.page.goto("about:blank")
+        seen.page.goto(served.url + path)
+        seen.page.wait_for_selector('#link[data-state="live"]', timeout=20_000)
+        (paint,) = seen.page.evaluate(
+            "performance.getEntriesByName('first-contentful-paint').map(entry => entry.startTime)"
+        )
+    assert sum(sizes) < 2 * PAGE_BYTES  # both visits, without what the browser remembers
+    # A machine that runs other tests beside this one is slower; benchmarks/dashboard.py measures alone.
+    assert paint < 10 * PAINT_MS
+
+
+def _size(request: Any) -> int:
+    if "/live/" in request.url:
+        return 0
+    sizes = request.sizes()
+    return int(sizes["responseBodySize"] + sizes["responseHeadersSize"])
+
+
+def test_the_keyboard_goes_everywhere(browser: Browser, served: Served) -> None:
+    with watched(browser) as seen:
+        page = seen.page
+        opened(seen, served, "/")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.id") == "main"
+        for number, section in enumerate(SECTIONS, start=1):
+            page.keyboard.press(str(number))
+            page.wait_for_url(served.url + section.path)
+        page.goto(served.url + "/lake")
+        page.keyboard.press("/")
+        assert page.evaluate("document.activeElement.id") == "sql"
+        page.keyboard.press("1")  # typed, no shortcut
+        assert page.url.endswith("/lake")
+        page.keyboard.press("Control+Enter")
+        page.wait_for_selector("#sql-result .failed", timeout=30_000)
+        page.locator("h1").click()
+        page.keyboard.press("?")
+        assert page.locator("#keys-dialog").is_visible()
+        page.locator("#keys-on").uncheck()
+        page.keyboard.press("Escape")
+        page.keyboard.press("1")
+        assert page.url.endswith("/lake")
+        # Whatever has the focus shows it.
+        page.locator("nav a").first.focus()
+        page.keyboard.press("Tab")
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    assert seen.complaints == []
+
+
+def test_light_and_dark_are_the_reader_s_choice_and_remembered(browser: Browser, served: Served) -> None:
+    with watched(browser, scheme="light") as seen:
+        opened(seen, served, "/")
+        light = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        seen.page.keyboard.press("t")
+        dark = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert light != dark
+        seen.page.goto(served.url + "/health")
+        assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
+
+
+def test_a_statement_is_run_drawn_and_saved(browser: Browser, served: Served, tmp_path: Path) -> None:
+    with watched(browser) as seen:
+        page = seen.page
+        opened(seen, served, "/lake")
+        page.fill("#sql", "SELECT bucket_start, expiry, pcr_oi FROM pcr_5m WHERE symbol = 'NIFTY'")
+        page.click("#sql-run")
+        page.wait_for_selector("#sql-result canvas", timeout=30_000)
+        assert page.locator("#sql-result .u-series").count() == 3
+        seen.picture("lake-sql-desktop-light")
+        assert [one["id"] for one in seen.axe()] == []
+        with page.expect_download(timeout=30_000) as download:
+            page.click("#sql-csv")
+        download.value.save_as(tmp_path / "saved.csv")
+        saved = (tmp_path / "saved.csv").read_text(encoding="utf-8").splitlines()
+        assert saved[0] == "bucket_start,expiry,pcr_oi"
+        assert len(saved) == 1 + 2 * 34  # five-minute buckets from 09:15 to noon, two expiries
+        page.fill("#sql", "SELECT * FROM read_text('/etc/hostname')")
+        page.click("#sql-run")
+        page.wait_for_selector("#sql-result .failed", timeout=30_000)
+        assert "Permission Error" in page.inner_text("#sql-result")
+    assert seen.complaints == []
+
+
+def test_an_alert_is_acknowledged_and_silenced_and_stays_open_meanwhile(
+    browser: Browser, served: Served
+) -> None:
+    with watched(browser, size="phone", scheme="dark") as seen:
+        page = seen.page
+        opened(seen, served, "/health")
+        alert = page.locator(".alert", has_text="BSE feed_stale").first
+        alert.locator("summary").first.click()
+        alert.get_by_label("What you do about it").fill("called the broker")
+        alert.get_by_role("button", name="I have seen it").click()
+        page.wait_for_selector(".pill:has-text('called the broker')")
+        assert alert.get_attribute("open") is not None
+        alert.get_by_label("Why").fill("exchange halt")
+        alert.get_by_role("button", name="Tell nobody of it").click()
+        page.wait_for_selector("text=exchange halt")
+        seen.picture("health-alert-phone-dark")
+        assert [one["id"] for one in seen.axe()] == []
+        page.get_by_role("button", name=re.compile("End silence")).click()
+        expect(page.get_by_text("exchange halt")).to_have_count(0, timeout=20_000)
+    assert seen.complaints == []
+
+
+def test_the_doctor_is_asked_and_answers_without_a_reload(browser: Browser, served: Served) -> None:
+    with watched(browser) as seen:
+        opened(seen, served, "/lake")
+        seen.page.get_by_role("button", name="Look now").click()
+        seen.page.wait_for_selector("#lake-doctor .state", timeout=30_000)
+        assert "ago" in seen.page.inner_text("#lake-doctor")
+        seen.page.locator("#lake-tables button", has_text="option_chain").click()
+        seen.page.wait_for_selector("#lake-table table")
+        assert "underlying_price" in seen.page.inner_text("#lake-table")
+        seen.page.wait_for_timeout(2500)  # two polls: the table that was opened stays
+        assert "underlying_price" in seen.page.inner_text("#lake-table")
+    assert seen.complaints == []
+
+
+def test_rows_that_are_spooled_appear_and_a_server_that_goes_is_told(
+    browser: Browser, tmp_path: Path
+) -> None:
+    made = build(tmp_path)
+    made.spool("live").close()
+    with watched(browser) as seen:
+        with serving(made.settings, clock=noon) as served:
+            opened(seen, served, "/")
+            made.spool_rows("live", 4_321, spooled=NOW)
+            expect(seen.page.locator("#now-NSE")).to_contain_text("4,321", timeout=8_000)
+        seen.page.wait_for_selector('#link[data-state="lost"]', timeout=20_000)
+        seen.page.wait_for_selector("#now-NSE.is-stale", timeout=20_000)
+        assert "stale" in seen.page.inner_text("#now-NSE")
+        seen.picture("now-stale-desktop-light")
+
+
+def test_it_says_what_it_can_without_a_script(browser: Browser, served: Served) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(served.url + "/")
+    assert "stands still" in page.inner_text("main")
+    assert "NIFTY" in page.inner_text("#now-NSE")
+    context.close()
+
+
+def test_a_clock_that_is_wrong_does_not_make_what_is_fresh_stale(browser: Browser, served: Served) -> None:
+    with watched(browser) as seen:
+        seen.page.add_init_script("const real = Date.now; Date.now = () => real() + 3600_000;")
+        opened(seen, served, "/health")
+        seen.page.wait_for_timeout(2500)
+        assert seen.page.locator(".is-stale").count() == 0
+    assert datetime.now(UTC) > NOW
+
+
+def test_a_token_is_asked_for_and_opens_the_page(browser: Browser, lake: HealthLake) -> None:
+    access = Access(token="t" * 43, port=7)
+    with serving(lake.settings, clock=noon, access=access) as served, watched(browser, size="phone") as seen:
+        page = seen.page
+        page.goto(served.url + "/health")
+        seen.picture("login-phone-light")
+        assert [one["id"] for one in seen.axe()] == []
+        page.get_by_label("Token").fill("t" * 43)
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url(served.url + "/health")
+        page.wait_for_selector('#link[data-state="live"]', timeout=20_000)
+        assert "t" * 43 not in page.url
+    assert seen.complaints == []
