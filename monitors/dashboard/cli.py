@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -86,5 +87,7 @@ def dashboard(
         import webbrowser
 
         webbrowser.open(url)
-    serve(Dashboard(Backend.of(settings, rules), access), listening)
+    # uvicorn hands Ctrl-C on once it has ended cleanly.
+    with suppress(KeyboardInterrupt):
+        serve(Dashboard(Backend.of(settings, rules), access), listening)
     typer.echo("stopped", err=True)

@@ -54,7 +54,7 @@ def duration(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds):
         return NONE
     sign, left = (_MINUS if seconds < 0 else ""), abs(seconds)
-    if left < 10 and round(left, 1) != int(left):
+    if left < 9.95 and round(left, 1) != int(left):
         return f"{sign}{left:.1f} s"
     left = float(round(left))
     if left < _MINUTE:

@@ -19,7 +19,7 @@ _GRACE_S = 3
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket that is bound, so that its port is known before anything is printed.
+    """A socket that listens: its port is known, and who comes before the server is ready waits.
 
     Raises:
         SettingsError: The port is in use, or the address is none of this machine.
@@ -33,6 +33,7 @@ def bound(host: str, port: int) -> socket.socket:
         else:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         made.bind((host, port))
+        made.listen(128)
     except OSError as error:
         made.close()
         if error.errno == errno.EADDRINUSE:

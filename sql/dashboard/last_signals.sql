@@ -3,8 +3,8 @@
 -- parameter $exchange: NSE or BSE
 -- parameter $last: how many
 -- grain: one row per event_time, symbol, received_time
--- units: confidence and probabilities 0 to 1; top_features: z in training std, magnitude a share, contribution
---   in log-odds
+-- units: confidence and probabilities 0 to 1; top_features: z in training std, magnitude a share,
+--   contribution in log-odds
 SELECT
     event_time,
     received_time,

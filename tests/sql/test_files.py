@@ -39,7 +39,9 @@ QUALITY = load_folder(QUERIES / "quality", known=TABLES)
 # Of what the page shows, with parameters: monitors.dashboard runs them, tests/monitors/dashboard tests them.
 DASHBOARD = load_folder(
     QUERIES / "dashboard",
-    known=TABLES | {view.name for view in VIEWS} | {"health_metrics", "signals_recent"},
+    known=TABLES
+    | {view.name for view in VIEWS}
+    | {"health_metrics", "signals_recent", "drift_scores_recent", "paper_trading_metrics_recent"},
 )
 # What other databases get, with parameters: catalog.serving runs them, tests/catalog/test_export.py tests.
 SERVING = load_folder(

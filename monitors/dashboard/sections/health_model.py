@@ -122,7 +122,7 @@ def _row(one: Judgement, courses: Sparks, place: str) -> RuleRow:
     unit = "sd" if rule.measure is Measure.DEVIATION else metric.unit
     return RuleRow(
         rule.name,
-        label_text(labels),
+        series_text(labels),
         metric.about,
         one.value,
         unit,
@@ -131,6 +131,15 @@ def _row(one: Judgement, courses: Sparks, place: str) -> RuleRow:
         state_of(one),
         one.told,
         tuple(courses.get((place, rule.metric, label_text(labels)), ())),
+    )
+
+
+def series_text(labels: Mapping[str, str]) -> str:
+    """Labels for a reader, the underlying first: `NIFTY 2026-10-27`; those that need it, with their name."""
+    ordered = sorted(labels, key=lambda name: (name != "symbol", name))
+    return " ".join(
+        labels[name] if name in {"symbol", "expiry", "table"} else f"{name}={labels[name]}"
+        for name in ordered
     )
 
 
@@ -176,7 +185,7 @@ def _card(
         alert.fingerprint,
         found.rule,
         alert.exchange,
-        label_text(labels),
+        series_text(labels),
         BY_SEVERITY[found.severity] if alert.state is not AlertState.RESOLVED else State.OK,
         str(alert.state),
         alert.active_since,

@@ -12,6 +12,7 @@ from litestar import Request, get
 from litestar.response import Template
 from sqlalchemy import Engine
 
+from catalog.contracts import CAPTURED
 from lake.errors import StrikelakeError
 from monitors.dashboard.backend import Backend
 from monitors.dashboard.live import Fragment
@@ -94,7 +95,7 @@ class NowLook:
         )  # fmt: skip
 
     def _read_batches(self) -> None:
-        """The newest batches of each exchange, from the catalog."""
+        """The newest batches of captured rows, from the catalog."""
         if time.monotonic() - self._batches_s < _BATCHES_S or not self._backend.settings.lake.exists():
             return
         from catalog.batches import batches
@@ -102,9 +103,15 @@ class NowLook:
 
         if self._catalog is None:
             self._catalog = open_database(self._backend.settings.catalog)
-        self._batches = {
-            one: batches(self._catalog, exchange=one, limit=BATCHES) for one in self._backend.exchanges
-        }
+        catalog = self._catalog
+        for exchange in self._backend.exchanges:
+            found = [
+                row
+                for table in CAPTURED
+                for row in batches(catalog, table=table, exchange=exchange, limit=BATCHES)
+            ]
+            found.sort(key=lambda row: (row["batch_time"], row["id"]), reverse=True)
+            self._batches[exchange] = found[:BATCHES]
         self._batches_s = time.monotonic()
 
 

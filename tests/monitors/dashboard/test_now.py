@@ -1,0 +1,190 @@
+"""Now: the session by the calendar, the age of the feed, the ledger; what is missing is not called fine."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from health_lake import INDIA, NOW, HealthLake, at, build
+from page_server import Served, noon, serving
+
+from catalog.calendar import SessionCalendar
+from lake.settings import Settings
+from lake.spool import Entry
+from monitors.dashboard.sections.now_model import feed_of
+from monitors.dashboard.sections.states import State
+from monitors.dashboard.session_state import session_state
+from monitors.dashboard.stream_facts import StreamWatch
+from monitors.rules import load_rules
+
+CALENDAR = SessionCalendar.load()
+
+
+def local(day: int, hour: int, minute: int, month: int = 10) -> datetime:
+    return datetime(2026, month, day, hour, minute, tzinfo=INDIA)
+
+
+@pytest.mark.parametrize(
+    ("moment", "text", "is_open"),
+    [
+        (local(26, 9, 14), "Opens today", False),
+        (local(26, 9, 15), "Open", True),
+        (local(26, 12, 0), "Open", True),
+        (local(26, 20, 0), "Closed", False),
+        (local(25, 12, 0), "No session today", False),
+    ],
+)
+def test_where_the_day_stands(moment: datetime, text: str, is_open: bool) -> None:
+    state = session_state(CALENDAR, "NSE", moment.astimezone(UTC))
+    assert (state.text, state.is_open) == (text, is_open)
+    assert state.until is not None
+    assert state.until > moment
+    assert state.is_open == CALENDAR.is_open("NSE", moment)
+
+
+def test_the_next_session_is_that_of_the_calendar_over_a_weekend() -> None:
+    friday = session_state(CALENDAR, "NSE", local(30, 17, 0).astimezone(UTC))
+    assert friday.following is not None
+    assert friday.following == CALENDAR.sessions("NSE", local(31, 0, 0).date(), local(5, 0, 0, 11).date())[0]
+
+
+@pytest.mark.parametrize(
+    ("newest", "moment", "state", "counts"),
+    [
+        (at(11, 59), at(12, 0), State.OK, True),
+        (at(11, 50), at(12, 0), State.BAD, True),
+        (at(11, 59), local(26, 20, 0), State.OFF, False),
+        (None, local(26, 20, 0), State.NONE, False),
+        (None, at(9, 16), State.NONE, False),
+        (None, at(12, 0), State.BAD, False),
+        (local(23, 15, 0), at(9, 16), State.NONE, False),
+        (local(23, 15, 0), at(12, 0), State.BAD, False),
+    ],
+    ids=["fresh", "stale", "closed", "never", "first minute", "no chain", "before the open", "only old ones"],
+)  # fmt: skip
+def test_the_age_of_the_feed_counts_while_a_session_runs(
+    newest: datetime | None, moment: datetime, state: State, counts: bool
+) -> None:
+    found = feed_of(load_rules(), session_state(CALENDAR, "NSE", moment), newest, moment)
+    assert (found.state, found.counts) == (state, counts)
+
+
+def card(text: str, exchange: str) -> str:
+    return text.partition(f'id="now-{exchange}"')[2].partition("</article>")[0]
+
+
+def plain(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+def seen(served: Served) -> str:
+    """The page once its quality is measured."""
+    end = time.monotonic() + 60
+    with served.client() as client:
+        while time.monotonic() < end:
+            text = client.get("/").text
+            if "being measured" not in text and "Looking at" not in text:
+                return text
+            time.sleep(0.05)
+    raise AssertionError("nothing was ever measured")
+
+
+def test_a_lake_that_is_well_is_shown_so(page: Served) -> None:
+    nse = plain(card(seen(page), "NSE"))
+    assert "Open" in nse
+    assert "Legs that came 100%" in nse
+    assert "Without a last price 0%" in nse
+    assert re.search(r"NIFTY 2[45],\d{3}\.\d\d", nse)
+    assert "option_chain 1 6,640" in nse  # 166 minutes, two underlyings, two expiries, ten legs
+    assert "critical" not in nse
+
+
+def test_quality_is_what_the_rows_say(tmp_path: Path) -> None:
+    """A quarter of the last prices is taken away."""
+
+    def without(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{**row, "ltp": None} if n % 4 == 0 else row for n, row in enumerate(rows)]
+
+    made = build(tmp_path, change=without)
+    with serving(made.settings, clock=noon) as served:
+        assert "Without a last price 25%" in plain(card(seen(served), "NSE"))
+
+
+def test_every_row_of_the_ledger_is_counted_and_one_that_is_lost_is_told(tmp_path: Path) -> None:
+    made = build(tmp_path)
+    made.spool_rows("live", 30, spooled=NOW - timedelta(minutes=20))
+    look = StreamWatch(made.settings.lake).look(("NSE", "BSE"), noon())
+    nse = look.exchanges["NSE"]
+    assert (nse.ledger.offered, nse.ledger.spooled, nse.ledger.difference) == (30, 30, 0)
+    assert nse.waiting_since == noon() - timedelta(minutes=20)
+    assert look.exchanges["BSE"].apps == ()
+    made.tamper("live", "UPDATE ledger SET offered = offered + 7")
+    with serving(made.settings, clock=noon) as served:
+        text = plain(card(seen(served), "NSE"))
+    assert "7 rows missing ✖ critical" in text
+    assert "20 m" in text or "11:40" in text
+    assert "Waiting in the spool 30 rows ✖ critical" in text or "30 rows ▲ warning" in text
+
+
+def test_rows_that_were_given_up_stand_with_their_reason(tmp_path: Path) -> None:
+    made = build(tmp_path)
+    spool = made.spool("live")
+    rows = pa.table({"event_time": pa.array([NOW] * 3, pa.timestamp("us", tz="UTC"))})
+    spool.put(
+        [Entry("option_chain", "NSE", "option_chain", rows)],
+        offered={("option_chain", "NSE"): 8},
+        dropped={("option_chain", "NSE", "queue_full"): 5},
+    )
+    spool.close()
+    with serving(made.settings, clock=noon) as served:
+        text = plain(card(seen(served), "NSE"))
+    assert "given up ( queue_full 5 ) 5" in text or "given up (queue_full 5) 5" in text
+    assert "0 rows missing ✓ balanced" in text
+
+
+def test_the_rate_is_that_of_what_was_offered(tmp_path: Path) -> None:
+    made = build(tmp_path)
+    watch = StreamWatch(made.settings.lake)
+    made.spool_rows("live", 10, spooled=NOW)
+    assert watch.look(("NSE",), noon()).exchanges["NSE"].rows_per_s is None
+    watch._offered[0] = (watch._offered[0][0] - 5.0, watch._offered[0][1])
+    made.spool_rows("live", 50, spooled=NOW)
+    rate = watch.look(("NSE",), noon()).exchanges["NSE"].rows_per_s
+    assert rate is not None
+    assert 8.0 < rate <= 10.0
+
+
+def test_a_spool_that_cannot_be_read_is_told_and_not_counted_as_empty(tmp_path: Path) -> None:
+    made = build(tmp_path)
+    made.spool("live").close()
+    for file in made.settings.lake.spools.glob("live.db*"):
+        file.write_bytes(b"no database " * 400)
+    with serving(made.settings, clock=noon) as served:
+        text = plain(card(seen(served), "NSE"))
+    assert "This could not be read" in text
+    assert "live.db" in text
+
+
+def test_a_folder_without_a_lake_is_told_on_every_section(tmp_path: Path) -> None:
+    made = HealthLake(tmp_path)
+    made.settings.root.mkdir()
+    with serving(made.settings, clock=noon) as served, served.client() as client:
+        for path in ("/", "/health", "/lake"):
+            answer = client.get(path)
+            assert answer.status_code == 200
+        assert "no lake at" in client.get("/lake").text
+    assert not list(made.settings.root.rglob("_delta_log"))
+
+
+def test_the_lake_s_zone_is_that_of_the_times(tmp_path: Path) -> None:
+    made = build(tmp_path)
+    settings = Settings(**{**made.settings.model_dump(), "timezone": "UTC"})
+    with serving(settings, clock=noon) as served:
+        text = seen(served)
+    assert "times in UTC" in text
+    assert "03:45\N{EN DASH}10:10" in plain(card(text, "NSE"))
