@@ -202,3 +202,15 @@ def test_a_damaged_file_is_an_error_and_no_empty_chain(tmp_path: Path) -> None:
         text = text_of(client.get("/chain/view", params=of()).text)
     assert "This could not be read." in text
     assert "No chain was captured" not in text
+
+
+def test_a_chain_that_is_committed_while_the_page_is_open_is_the_next_to_be_shown(tmp_path: Path) -> None:
+    lake = HealthLake(tmp_path)
+    rows = ladder(chains=4)
+    last = rows[-1]["event_time"]
+    lake.commit(OPTION_CHAIN, [row for row in rows if row["event_time"] < last])
+    with browsing(lake.settings, NOW) as client:
+        assert "chain 3 of 3" in text_of(client.get("/chain/view").text)
+        lake.commit(OPTION_CHAIN, [row for row in rows if row["event_time"] == last], sequence=2)
+        assert "chain 4 of 4" in text_of(client.get("/chain/view").text)
+        assert len(client.get("/chain/course.json", params=of()).json()["x"]) == 4
