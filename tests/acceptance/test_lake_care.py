@@ -10,8 +10,10 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from deltalake import DeltaTable
@@ -21,6 +23,7 @@ from ingest.tap import StreamTap
 from lake.settings import Settings
 
 BREACH = 3
+INDIA = ZoneInfo("Asia/Kolkata")
 COUNT = "SELECT count(*) AS rows, count(DISTINCT strike) AS strikes FROM option_chain"
 
 
@@ -62,6 +65,13 @@ class Market:
         strikes = DeltaTable(str(self.chain)).to_pyarrow_table()["strike"].to_pylist()
         assert sorted(strikes) == [float(n + 1) for n in range(self.offered)]
         assert self.run.json("sql", COUNT) == [{"rows": self.offered, "strikes": self.offered}]
+
+    def stays_open(self) -> None:
+        """Make today a session until midnight: after the close its small files would be a finding, too."""
+        today = datetime.now(INDIA).date()
+        lines = [f"*,{today + timedelta(days=later)},special,00:01,23:59,test" for later in (0, 1)]
+        text = "\n".join(["exchange,date,kind,open,close,note", *lines, ""])
+        (self.folder / "calendar.csv").write_text(text, encoding="utf-8")
 
     def doctor(self, *options: str, code: int = 0) -> list[dict[str, Any]]:
         told = self.run("lake", "doctor", "--output", "json", *options, code=code).stdout
@@ -245,6 +255,7 @@ WRITER = """
 
 
 def test_a_running_writer_is_never_harmed_by_repair_or_maintenance(market: Market) -> None:
+    market.stays_open()
     command = [sys.executable, "-c", textwrap.dedent(WRITER), str(market.folder), str(market.offered), "12"]
     with subprocess.Popen(
         command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True, encoding="utf-8",
@@ -263,6 +274,7 @@ def test_a_running_writer_is_never_harmed_by_repair_or_maintenance(market: Marke
 
 
 def test_a_writer_killed_at_any_moment_leaves_nothing_that_repair_cannot_tell(market: Market) -> None:
+    market.stays_open()
     for pause in (0.4, 0.9, 1.5):
         command = [
             sys.executable, "-c", textwrap.dedent(WRITER), str(market.folder), str(market.offered), "60"
@@ -285,6 +297,7 @@ def test_a_writer_killed_at_any_moment_leaves_nothing_that_repair_cannot_tell(ma
 
 
 def test_a_commit_torn_beside_a_running_writer_is_mended_beside_it(market: Market) -> None:
+    market.stays_open()
     command = [sys.executable, "-c", textwrap.dedent(WRITER), str(market.folder), str(market.offered), "5"]
     with subprocess.Popen(
         command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True, encoding="utf-8",
