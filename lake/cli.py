@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lake.settings import Settings
 
 GROUP = "strikelake.commands"
-_ORDER = ("demo", "ingest", "sql", "dataset", "explain", "monitors", "lake", "catalog")
+_ORDER = ("demo", "ingest", "sql", "dataset", "explain", "monitors", "dashboard", "lake", "catalog")
 
 _EXTRAS = {
     "lightgbm": "explain", "shap": "explain", "sklearn": "explain", "matplotlib": "explain",

@@ -67,7 +67,8 @@ class LakeReader:
         self._kept = kept
         self._clock = clock
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="lake-reader")
-        self._cache: OrderedDict[tuple[Hashable, Versions], Reading[Any]] = OrderedDict()
+        # The newest of each key: what was read of older versions is never asked for again.
+        self._cache: OrderedDict[Hashable, Reading[Any]] = OrderedDict()
         self._running: dict[tuple[Hashable, Versions], asyncio.Task[Any]] = {}
         self._idle: list[tuple[Versions, Session]] = []
         self._lock = threading.Lock()
@@ -103,9 +104,9 @@ class LakeReader:
         now = await asyncio.to_thread(self.versions)
         wanted = tuple(one for one in now if not tables or one[0] in tables)
         place = (key, wanted)
-        found = self._cache.get(place)
-        if found is not None:
-            self._cache.move_to_end(place)
+        found = self._cache.get(key)
+        if found is not None and found.versions == wanted:
+            self._cache.move_to_end(key)
             return cast("Reading[T]", found)
         task = self._running.get(place)
         if task is None:
@@ -142,7 +143,8 @@ class LakeReader:
             future.add_done_callback(lambda done: done.cancelled() or done.exception())
             raise QueryError(f"it took longer than {limit_s:g} s, and was stopped") from None
         reading = Reading(value, place[1], self._clock())
-        self._cache[place] = reading
+        self._cache[place[0]] = reading
+        self._cache.move_to_end(place[0])
         while len(self._cache) > self._kept:
             self._cache.popitem(last=False)
         return reading

@@ -118,6 +118,10 @@
   document.addEventListener("DOMContentLoaded", () => {
     listen();
     tick();
+    // On a phone the navigation is wider than the screen: the section that is open must be seen.
+    const here = document.querySelector("nav a[aria-current]");
+    const list = here?.closest("ul");
+    if (list) list.scrollLeft = here.offsetLeft - (list.clientWidth - here.offsetWidth) / 2;
     setInterval(tick, 1000);
     document.addEventListener("htmx:after:swap", tick);
     document.addEventListener("visibilitychange", () => { contact = Date.now(); tick(); });

@@ -99,7 +99,7 @@
     for (const scale of [...new Set(chart.series.map((one) => one.scale))]) {
       const mine = chart.series.filter((one) => one.scale === scale);
       scales[scale] = mine.some((one) => one.style === "bars") ? { range: (_, low, high) => [Math.min(0, low * 1.08), Math.max(0, high * 1.08) || 1] } : {};
-      axes.push({ ...axis, scale, side: scale === "y2" ? 1 : 3, size: 64, grid: scale === "y2" ? { show: false } : axis.grid, values: (_, ticks) => ticks.map((tick) => tick == null ? "" : short(tick)) });
+      axes.push({ ...axis, scale, side: scale === "y2" ? 1 : 3, size: 64, grid: scale === "y2" ? { show: false } : axis.grid, values: (_, ticks) => shortened(ticks) });
     }
     const options = {
       width: Math.max(240, box.clientWidth), height: Number(box.dataset.height) || chart.height,
@@ -124,6 +124,12 @@
     table(box, chart, wasOpen);
   }
 
+  // Thousands are cut only where the ticks still differ then.
+  const shortened = (ticks) => {
+    const cut = ticks.map((tick) => tick == null ? "" : short(tick));
+    const whole = ticks.map((tick) => tick == null ? "" : number(tick));
+    return new Set(cut).size < new Set(whole).size ? whole : cut;
+  };
   const short = (value) => {
     const size = Math.abs(value);
     if (size >= 1e7) return `${(value / 1e6).toLocaleString("en-US", { maximumFractionDigits: 1 })}M`;
