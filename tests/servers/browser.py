@@ -109,8 +109,9 @@ def _note(seen: Watched, kind: str, text: str) -> None:
 
 
 def _failed(seen: Watched, request: Any) -> None:
-    # A stream ends when its page is left, and a download leaves the page: no failures.
-    if "/live/" not in request.url and "/lake/csv" not in request.url:
+    # A stream ends when its page is left, what a page still waits for is given up, and a download leaves the
+    # page: no failures. What a server refuses or does not have has another error.
+    if request.failure != "net::ERR_ABORTED":
         seen.complaints.append(f"request failed: {request.url} {request.failure}")
 
 
