@@ -34,6 +34,10 @@ _TABLES = ("option_chain",)
 _FIRST_PAINT_S = 0.2
 """A page waits this long for the chain; then it shows what loads."""
 
+_OPEN_EVERY_S = 5
+_CLOSED_EVERY_S = 60
+"""How often a page with the newest chain asks for a newer one; left overnight, it finds the morning's."""
+
 Values = dict[str, Any]
 
 
@@ -45,7 +49,7 @@ class ChainLook:
 
     async def view(self, asked: Values) -> Values:
         """The form, the slider, and the chain of the moment asked for: the newest by default."""
-        empty: Values = {"view": None, "problem": "", "told": [], "asked": asked}
+        empty: Values = {"view": None, "problem": "", "told": [], "asks_again": urlencode(asked)}
         try:
             return empty | await self._view(asked)
         except TableNotFoundError:
@@ -71,19 +75,19 @@ class ChainLook:
             name, lambda session: moment(session, key, step), tables=_TABLES
         )
         chain: ChainMoment = read.value
-        now = self._backend.clock()
-        follows = (
-            place == len(steps) - 1
-            and key.session_date == self._backend.calendar.session_date(key.exchange, now)
-            and session_state(self._backend.calendar, key.exchange, now).is_open
-        )
+        days = await self._days()
+        follows = place == len(steps) - 1 and key.session_date == days[key.exchange][0]
+        is_open = session_state(self._backend.calendar, key.exchange, self._backend.clock()).is_open
         chosen = {"exchange": key.exchange, "date": key.session_date, "chain": key.text}
+        newest = {"exchange": key.exchange, "chain": key.text}
         at = chain.event_time.astimezone(self._backend.zone).isoformat()
-        # Without a moment the link shows the newest chain, whenever it is opened.
+        # Without date and moment the link shows the newest chain, whenever it is opened.
         return {
-            "key": key, "chain": chain, "place": place, "places": len(steps), "follows": follows,
+            "key": key, "chain": chain, "place": place, "places": len(steps),
+            "follows": urlencode(newest) if follows else "",
+            "every_s": _OPEN_EVERY_S if is_open else _CLOSED_EVERY_S,
             "oi": oi_chart(chain), "smile": smile_chart(chain), "query": urlencode(chosen),
-            "address": f"/chain?{urlencode(chosen if follows else chosen | {'at': at})}",
+            "address": f"/chain?{urlencode(newest if follows else chosen | {'at': at})}",
         }  # fmt: skip
 
     async def course(self, key: ChainKey) -> list[Values]:
@@ -96,9 +100,15 @@ class ChainLook:
         read = await self._backend.reader.read(name, lambda session: course(session, key), tables=_TABLES)
         return read.value
 
+    async def _days(self) -> dict[str, list[date]]:
+        """Captured session dates of every exchange, newest first."""
+        read = await self._backend.reader.read("chain_dates", captured_dates, tables=_TABLES)
+        days: dict[str, list[date]] = read.value
+        return days
+
     async def _view(self, asked: Values) -> Values:
         reader, told = self._backend.reader, list[str]()
-        days = (await reader.read("chain_dates", captured_dates, tables=_TABLES)).value
+        days = await self._days()
         if not days:
             return {"told": told}
         exchange = _one_of(asked["exchange"], list(days), next(iter(sorted(days, reverse=True))), told)

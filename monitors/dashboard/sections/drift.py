@@ -42,7 +42,8 @@ class DriftLook:
         """Scores of an exchange: those asked for, else of the method that flags most in the newest window."""
         card: Values = {
             "exchange": exchange, "choices": [], "chosen": None, "features": [], "unit": "", "problem": "",
-            "told": "", "reports": await asyncio.to_thread(report_files, self.folder, exchange),
+            "told": "", "asked": asked,
+            "reports": await asyncio.to_thread(report_files, self.folder, exchange),
         }  # fmt: skip
         try:
             return card | await self._scores(exchange, asked)

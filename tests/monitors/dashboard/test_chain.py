@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -153,9 +154,46 @@ def test_while_the_session_runs_the_newest_chain_follows_and_an_earlier_one_stay
     assert "every 5s" not in earlier
 
 
-def test_after_the_close_nothing_is_asked_for_again(made: HealthLake) -> None:
+def test_after_the_close_it_is_asked_for_more_seldom(made: HealthLake) -> None:
     with browsing(made.settings, NOW + timedelta(hours=5)) as client:
-        assert "every 5s" not in client.get("/chain/moment", params=of(place=29)).text
+        newest = client.get("/chain/moment", params=of(place=29)).text
+        earlier = client.get("/chain/moment", params=of(place=28)).text
+    assert 'hx-trigger="every 60s"' in newest
+    assert "every" not in earlier
+
+
+def test_the_newest_chain_of_an_earlier_session_stays(page: Page) -> None:
+    earlier = page.get("/chain/view", params=of() | {"date": "2026-10-23"}).text
+    assert "every" not in earlier
+
+
+def asked_again(text: str) -> str:
+    """The address that a page asks for by itself."""
+    found = re.search(r'hx-get="([^"]+)" hx-trigger="every \d+s"', text)
+    assert found is not None
+    return html.unescape(found[1])
+
+
+def test_a_page_left_open_overnight_finds_the_next_session(tmp_path: Path) -> None:
+    lake = HealthLake(tmp_path)
+    lake.commit(OPTION_CHAIN, ladder(day=date(2026, 10, 23), chains=5))
+    with browsing(lake.settings, NOW) as client:
+        evening = client.get("/chain").text
+        assert "chain 5 of 5" in text_of(evening)
+        lake.commit(OPTION_CHAIN, ladder(chains=7), sequence=2)
+        morning = client.get(asked_again(evening)).text
+    assert "chain 7 of 7" in text_of(morning)
+    assert "was not captured" not in text_of(morning)
+
+
+def test_a_page_opened_before_the_first_chain_finds_it(tmp_path: Path) -> None:
+    lake = HealthLake(tmp_path)
+    lake.settings.root.mkdir(parents=True)
+    with browsing(lake.settings, NOW) as client:
+        before = client.get("/chain").text
+        assert "No chain was captured yet." in text_of(before)
+        lake.commit(OPTION_CHAIN, ladder(chains=3))
+        assert "chain 3 of 3" in text_of(client.get(asked_again(before)).text)
 
 
 def test_a_symbol_that_is_a_script_is_shown_and_not_run(page: Page) -> None:

@@ -116,6 +116,16 @@ def test_another_method_can_be_chosen(page: Page) -> None:
     assert page.get("/drift/scores/NYSE").status_code == 404
 
 
+def test_a_card_renews_itself_with_what_was_chosen_and_leaves_an_open_report_alone(page: Page) -> None:
+    chosen = page.get("/drift/scores/NSE", params={"scores": "psi|NIFTY|autumn"}).text
+    again = re.search(r'hx-get="([^"]+)" hx-trigger="every 60s"', chosen)
+    assert again is not None
+    renewed = page.get(html.unescape(again[1])).text
+    assert table(renewed) == table(chosen)
+    assert 'id="drift-NSE-frame"' in page.get("/drift").text
+    assert 'id="drift-NSE-frame"' not in renewed
+
+
 def test_a_feature_that_is_a_script_is_shown_and_not_run(page: Page) -> None:
     assert SPITEFUL not in page.get("/drift").text.replace("<wbr>", "")
 
