@@ -40,6 +40,8 @@
     return made;
   }
 
+  const MARK_ROW = 14;  // CSS pixels a label takes
+
   function marks(chart) {
     return {
       hooks: {
@@ -58,7 +60,9 @@
             plot.ctx.stroke();
             plot.ctx.font = `${11 * devicePixelRatio}px system-ui`;
             plot.ctx.textAlign = x > left + width * .8 ? "right" : "left";
-            plot.ctx.fillText(mark.label, x + (plot.ctx.textAlign === "left" ? 4 : -4), top + 12 * devicePixelRatio * (1 + chart.marks.indexOf(mark) % 3));
+            // Above the plot, a line each: over bars and lines nobody could read them.
+            const row = chart.marks.length - chart.marks.indexOf(mark);
+            plot.ctx.fillText(mark.label, x + (plot.ctx.textAlign === "left" ? -4 : 4), top - (MARK_ROW * row - 9) * devicePixelRatio);
             plot.ctx.restore();
           }
         }],
@@ -104,7 +108,7 @@
     const options = {
       width: Math.max(240, box.clientWidth), height: Number(box.dataset.height) || chart.height,
       tzDate: (seconds) => inZone(new Date(seconds * 1000)),
-      scales, axes, plugins: [marks(chart)],
+      scales, axes, plugins: [marks(chart)], padding: [8 + MARK_ROW * Math.max(1, chart.marks.length), null, null, null],
       cursor: { drag: { x: true, y: false }, focus: { prox: 16 } },
       legend: { live: true },
       series: [
@@ -125,16 +129,13 @@
   }
 
   // Thousands are cut only where the ticks still differ then.
+  // One unit for all ticks of an axis, and only where none of them is rounded by it.
+  const UNITS = [[1e6, "M", 1e6], [1e3, "k", 1e4]];
   const shortened = (ticks) => {
-    const cut = ticks.map((tick) => tick == null ? "" : short(tick));
-    const whole = ticks.map((tick) => tick == null ? "" : number(tick));
-    return new Set(cut).size < new Set(whole).size ? whole : cut;
-  };
-  const short = (value) => {
-    const size = Math.abs(value);
-    if (size >= 1e7) return `${(value / 1e6).toLocaleString("en-US", { maximumFractionDigits: 1 })}M`;
-    if (size >= 1e4) return `${(value / 1e3).toLocaleString("en-US", { maximumFractionDigits: 1 })}k`;
-    return number(value);
+    const largest = Math.max(...ticks.map((tick) => Math.abs(tick ?? 0)));
+    const isExact = (unit) => ticks.every((tick) => Math.abs((tick ?? 0) * 100 / unit - Math.round((tick ?? 0) * 100 / unit)) < 1e-6);
+    const [unit, letter] = UNITS.find(([one, , from]) => largest >= from && isExact(one)) ?? [1, ""];
+    return ticks.map((tick) => tick == null ? "" : tick === 0 ? "0" : number(tick / unit) + letter);
   };
 
   function described(chart) {
