@@ -289,21 +289,24 @@ class Spool:
             ).fetchall()
         return [Backlog(*row) for row in rows]
 
-    def newest_rows(self, table: str, group: str, *, limit: int) -> list[pa.Table]:
-        """Rows of the newest waiting entries of a table and group, newest first.
+    def newest_rows(
+        self, table: str, group: str, *, limit: int, after: int = 0
+    ) -> list[tuple[int, pa.Table]]:
+        """Sequence and rows of the newest waiting entries of a table and group, newest first.
 
         Args:
             table: Table name.
             group: Value of the second partition column.
             limit: Entries at most.
+            after: Only entries of a later sequence.
         """
         with _mapped(self.path):
             stored = self._db.execute(
-                "SELECT payload FROM entries WHERE table_name = ? AND group_key = ?"
+                "SELECT seq, payload FROM entries WHERE table_name = ? AND group_key = ? AND seq > ?"
                 " ORDER BY seq DESC LIMIT ?",
-                (table, group, limit),
+                (table, group, after, limit),
             ).fetchall()
-        return [unpack(payload) for (payload,) in stored]
+        return [(seq, unpack(payload)) for seq, payload in stored]
 
     def clear(self, table: str, through: int) -> int:
         """Forget entries that a Delta commit has, and count them as committed or quarantined.

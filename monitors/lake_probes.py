@@ -60,7 +60,7 @@ def newest_spooled(lake: Lake, exchange: str, *, until: datetime) -> datetime | 
             parts = spool.newest_rows("option_chain", exchange, limit=_NEWEST_SPOOLED_ENTRIES)
         finally:
             spool.close()
-        for rows in parts:
+        for _, rows in parts:
             times = rows.column("event_time")
             found = pc.max(times.filter(pc.less_equal(times, until))).as_py()
             if found is not None and (newest is None or found > newest):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -15,7 +15,7 @@ from lake.errors import SpoolUnavailableError
 from lake.process_lock import is_held
 from lake.spool import LedgerRow, Spool
 from lake.table import Lake
-from monitors.lake_probes import newest_spooled
+from monitors.dashboard.passing_chains import PassingChain, PassingChains
 
 RATE_WINDOW_S = 10.0
 """Events a second are those of the last ten: apps spool four times a second, feeds come in bursts."""
@@ -55,14 +55,14 @@ class StreamFacts:
         apps: Apps that have a spool with rows of this exchange.
         ledger: Rows of the exchange.
         waiting_since: When the oldest row that waits was spooled.
-        newest_event: `event_time` of the newest chain that waits in a spool.
+        chains: The newest chain of each underlying that has passed the spools since this process looks.
         rows_per_s: Rows offered a second; None until two looks are far enough apart.
     """
 
     apps: tuple[str, ...] = ()
     ledger: Ledger = field(default_factory=Ledger)
     waiting_since: datetime | None = None
-    newest_event: datetime | None = None
+    chains: Mapping[str, PassingChain] = field(default_factory=dict)
     rows_per_s: float | None = None
 
 
@@ -101,6 +101,7 @@ class StreamWatch:
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
+        self._chains = PassingChains()
         self._offered: deque[tuple[float, dict[str, int]]] = deque()
 
     def look(self, exchanges: Sequence[str], now: datetime) -> StreamLook:
@@ -112,6 +113,8 @@ class StreamWatch:
                 spool = Spool(path, read_only=True)
                 try:
                     _add(facts, spool)
+                    for name in exchanges:
+                        self._chains.read(spool, name)
                     runs = is_held(self._lake.spools / f"{path.stem}.commit.lock")
                     writers.append(Writer(path.stem, runs, spool.used_bytes()))
                 finally:
@@ -119,13 +122,7 @@ class StreamWatch:
             except SpoolUnavailableError as error:
                 problems.append(str(error))
         for name, found in facts.items():
-            if found.ledger.spooled:
-                try:
-                    newest = newest_spooled(self._lake, name, until=now)
-                except SpoolUnavailableError as error:
-                    problems.append(str(error))
-                else:
-                    facts[name] = replace(found, newest_event=newest)
+            facts[name] = replace(found, chains=self._chains.newest(name, until=now))
         if not problems:
             self._rate(facts)
         return StreamLook(facts, tuple(writers), "; ".join(dict.fromkeys(problems)))

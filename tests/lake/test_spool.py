@@ -238,7 +238,9 @@ def test_the_newest_rows_of_a_group_come_newest_entry_first(spool: Spool) -> Non
     entries = [entry(2, 0), entry(2, 10, group="B"), entry(2, 20), entry(2, 30, table="events"), entry(2, 40)]
     spool.put(entries, offered=offered_by(entries))
     newest = spool.newest_rows("readings", "A", limit=2)
-    assert [rows.column("n").to_pylist() for rows in newest] == [[40, 41], [20, 21]]
+    assert [(seq, rows.column("n").to_pylist()) for seq, rows in newest] == [(5, [40, 41]), (3, [20, 21])]
+    later = spool.newest_rows("readings", "A", limit=2, after=3)
+    assert [seq for seq, _ in later] == [5]
     assert spool.newest_rows("readings", "C", limit=2) == []
 
 

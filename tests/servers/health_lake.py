@@ -187,6 +187,7 @@ class HealthLake:
         """Rows that wait in a spool since some time; `size` random bytes each, so that nothing shrinks."""
         draws = np.random.default_rng(3)
         batch = pa.table({"event_time": pa.array([spooled] * count, pa.timestamp("us", tz="UTC")),
+                          "symbol": ["NIFTY"] * count, "underlying_price": pa.nulls(count, pa.float64()),
                           "x": pa.array([draws.bytes(size) for _ in range(count)], pa.binary())})  # fmt: skip
         spool = self.spool(app_id)
         try:

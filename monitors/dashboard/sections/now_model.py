@@ -10,6 +10,7 @@ from typing import Any
 from catalog.calendar import SessionCalendar
 from lake.session import Session
 from monitors.check import Check
+from monitors.dashboard.passing_chains import PassingChain
 from monitors.dashboard.queries import dashboard_query
 from monitors.dashboard.sections.states import BY_SEVERITY, State, state_of
 from monitors.dashboard.session_state import SessionState, session_state
@@ -52,7 +53,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Underlying:
-    """One underlying: its newest price, and when that was."""
+    """One underlying: the price and the time of its newest chain, be it spooled or committed."""
 
     symbol: str
     price: float | None
@@ -121,6 +122,22 @@ def newest_chains(session: Session) -> list[dict[str, Any]]:
     return rows
 
 
+def underlyings_of(
+    committed: Sequence[Mapping[str, Any]], passing: Mapping[str, PassingChain]
+) -> tuple[Underlying, ...]:
+    """The newest of what is committed and what was seen in the spools, by symbol."""
+    found = {
+        row["symbol"]: Underlying(row["symbol"], row["underlying_price"], row["newest_event_time"])
+        for row in committed
+    }
+    for symbol, chain in passing.items():
+        known = found.get(symbol)
+        if known is None or known.newest is None or chain.event_time >= known.newest:
+            price = chain.price if chain.price is not None or known is None else known.price
+            found[symbol] = Underlying(symbol, price, chain.event_time)
+    return tuple(found[symbol] for symbol in sorted(found))
+
+
 def feed_of(rules: RuleSet, state: SessionState, newest: datetime | None, now: datetime) -> Feed:
     """How fresh a feed is; its age counts from the open, and only while a session runs."""
     rule = next((one for one in rules.enabled if one.metric == "feed_age_s"), None)
@@ -185,8 +202,8 @@ def exchange_now(
     state = session_state(calendar, exchange, now)
     mine = [row for row in chains if row["exchange"] == exchange]
     stream = look.exchanges[exchange]
-    moments = [row["newest_event_time"] for row in mine] + [stream.newest_event]
-    newest = max((one for one in moments if one is not None), default=None)
+    underlyings = underlyings_of(mine, stream.chains)
+    newest = max((one.newest for one in underlyings if one.newest is not None), default=None)
     quality, quality_told = quality_of(check, exchange)
     lag = next((one for one in rules.enabled if one.metric == "writer_lag_s"), None)
     waited = (now - stream.waiting_since).total_seconds() if stream.waiting_since else 0.0
@@ -195,7 +212,7 @@ def exchange_now(
         exchange,
         state,
         feed_of(rules, state, newest, now),
-        tuple(Underlying(row["symbol"], row["underlying_price"], row["newest_event_time"]) for row in mine),
+        underlyings,
         quality,
         quality_told,
         stream,

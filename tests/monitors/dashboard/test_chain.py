@@ -178,7 +178,7 @@ def test_a_page_left_open_overnight_finds_the_next_session(tmp_path: Path) -> No
     lake = HealthLake(tmp_path)
     lake.commit(OPTION_CHAIN, ladder(day=date(2026, 10, 23), chains=5))
     with browsing(lake.settings, NOW) as client:
-        evening = client.get("/chain").text
+        evening = client.get("/chain/view").text
         assert "chain 5 of 5" in text_of(evening)
         lake.commit(OPTION_CHAIN, ladder(chains=7), sequence=2)
         morning = client.get(asked_again(evening)).text
@@ -190,7 +190,7 @@ def test_a_page_opened_before_the_first_chain_finds_it(tmp_path: Path) -> None:
     lake = HealthLake(tmp_path)
     lake.settings.root.mkdir(parents=True)
     with browsing(lake.settings, NOW) as client:
-        before = client.get("/chain").text
+        before = client.get("/chain/view").text
         assert "No chain was captured yet." in text_of(before)
         lake.commit(OPTION_CHAIN, ladder(chains=3))
         assert "chain 3 of 3" in text_of(client.get(asked_again(before)).text)

@@ -134,7 +134,7 @@ def test_every_row_of_the_ledger_is_counted_and_one_that_is_lost_is_told(tmp_pat
 def test_rows_that_were_given_up_stand_with_their_reason(tmp_path: Path) -> None:
     made = build(tmp_path)
     spool = made.spool("live")
-    rows = pa.table({"event_time": pa.array([NOW] * 3, pa.timestamp("us", tz="UTC"))})
+    rows = chain_rows(NOW, "NIFTY", 24_950.0)
     spool.put(
         [Entry("option_chain", "NSE", "option_chain", rows)],
         offered={("option_chain", "NSE"): 8},
@@ -145,6 +145,77 @@ def test_rows_that_were_given_up_stand_with_their_reason(tmp_path: Path) -> None
         text = plain(card(seen(served), "NSE"))
     assert "given up ( queue_full 5 ) 5" in text or "given up (queue_full 5) 5" in text
     assert "0 rows missing ✓ balanced" in text
+
+
+def chain_rows(at: datetime, symbol: str, price: float | None) -> pa.Table:
+    """Three legs, as a spool has them."""
+    return pa.table(
+        {
+            "event_time": pa.array([at] * 3, pa.timestamp("us", tz="UTC")),
+            "symbol": [symbol] * 3,
+            "underlying_price": pa.array([price] * 3, pa.float64()),
+        }
+    )
+
+
+def offer(made: HealthLake, *batches: pa.Table) -> None:
+    """Spool chains, an entry each."""
+    spool = made.spool("live")
+    for rows in batches:
+        spool.put(
+            [Entry("option_chain", "NSE", "option_chain", rows)],
+            offered={("option_chain", "NSE"): rows.num_rows},
+        )
+    spool.close()
+
+
+def test_prices_are_those_of_the_spool_before_they_are_committed(tmp_path: Path) -> None:
+    made = build(tmp_path)
+    watch = StreamWatch(made.settings.lake)
+    offer(
+        made,
+        chain_rows(NOW - timedelta(seconds=1), "NIFTY", 25_111.5),
+        chain_rows(NOW - timedelta(seconds=2), "NIFTY", 25_000.0),
+        chain_rows(NOW, "FINNIFTY", None),
+    )
+    chains = watch.look(("NSE", "BSE"), noon()).exchanges["NSE"].chains
+    assert {name: (one.price, one.event_time) for name, one in chains.items()} == {
+        "NIFTY": (25_111.5, noon() - timedelta(seconds=1)),
+        "FINNIFTY": (None, noon()),
+    }
+    with serving(made.settings, clock=noon) as served:
+        nse = plain(card(seen(served), "NSE"))
+    assert "NIFTY 25,111.50" in nse
+    assert "FINNIFTY \N{EN DASH}" in nse
+    assert "BANKNIFTY" in nse
+
+
+def test_a_chain_ahead_of_the_clock_counts_once_its_time_has_come(tmp_path: Path) -> None:
+    made = build(tmp_path)
+    watch = StreamWatch(made.settings.lake)
+    offer(made, chain_rows(NOW, "NIFTY", 1.0), chain_rows(NOW + timedelta(seconds=3), "NIFTY", 2.0))
+    prices = [
+        watch.look(("NSE",), noon() + timedelta(seconds=later)).exchanges["NSE"].chains["NIFTY"].price
+        for later in (0, 2, 3)
+    ]
+    assert prices == [1.0, 1.0, 2.0]
+
+
+def test_a_chain_is_remembered_when_its_entry_is_committed_and_a_new_spool_is_read_anew(
+    tmp_path: Path,
+) -> None:
+    made = build(tmp_path)
+    watch = StreamWatch(made.settings.lake)
+    offer(made, chain_rows(NOW - timedelta(seconds=9), "NIFTY", 1.0))
+    assert watch.look(("NSE",), noon()).exchanges["NSE"].chains["NIFTY"].price == 1.0
+    spool = made.spool("live")
+    spool.clear("option_chain", spool.newest())
+    spool.close()
+    assert watch.look(("NSE",), noon()).exchanges["NSE"].chains["NIFTY"].price == 1.0
+    for file in made.settings.lake.spools.glob("live.db*"):
+        file.unlink()
+    offer(made, chain_rows(NOW, "NIFTY", 2.0))
+    assert watch.look(("NSE",), noon()).exchanges["NSE"].chains["NIFTY"].price == 2.0
 
 
 def test_the_rate_is_that_of_what_was_offered(tmp_path: Path) -> None:
