@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from browser import Watched, chromium, watched
+from explained_lake import explain
 from health_lake import NOW, PLENTY, HealthLake, at, build
 from page_server import Served, noon, serving
 
@@ -33,6 +34,12 @@ PAGE_BYTES = 300_000
 each_section = pytest.mark.parametrize(
     "path", [one.path for one in SECTIONS], ids=[one.name for one in SECTIONS]
 )
+TABS = ("/model/shap", "/model/signals")
+each_page = pytest.mark.parametrize(
+    "path",
+    [*(one.path for one in SECTIONS), *TABS],
+    ids=[*(one.name for one in SECTIONS), *(tab.strip("/").replace("/", "-") for tab in TABS)],
+)
 each_scheme = pytest.mark.parametrize("scheme", ["light", "dark"])
 each_size = pytest.mark.parametrize("size", ["desktop", "phone"])
 
@@ -48,6 +55,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> HealthLake:
     folder = tmp_path_factory.mktemp("page")
     made = build(folder, change=late)
     made.further = {"alerts_log": folder / "alerts.log"}
+    explain(made)
     made.spool_rows("live", 240, spooled=NOW)
     with opened_database(made.settings.catalog) as engine:
         create(
@@ -88,7 +96,7 @@ def expect(locator: Locator) -> LocatorAssertions:
     return expected(locator)
 
 
-@each_section
+@each_page
 @each_scheme
 @each_size
 def test_a_section_is_whole_quiet_and_accessible(
@@ -96,7 +104,7 @@ def test_a_section_is_whole_quiet_and_accessible(
 ) -> None:
     with watched(browser, size=size, scheme=scheme) as seen:
         opened(seen, served, path)
-        seen.picture(f"{path.strip('/') or 'now'}-{size}-{scheme}")
+        seen.picture(f"{path.strip('/').replace('/', '-') or 'now'}-{size}-{scheme}")
         violations = [
             f"{one['id']}: {one['help']}: {[node['html'][:120] for node in one['nodes'][:3]]}"
             for one in seen.axe()
