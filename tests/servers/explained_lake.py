@@ -19,7 +19,7 @@ SIGNALS_GIVEN = 6
 
 
 def explain(made: HealthLake) -> None:
-    """Train, write reports and a signal of each of the last minutes, the newest without an explanation."""
+    """Train, write reports and a signal of each of the last minutes, one of them unexplained."""
     folder = write_small_model(made.settings.models_dir, created=NOW - timedelta(days=1))
     info = read_info(folder)
     matrix = rows_of(400, seed=5)
@@ -34,14 +34,16 @@ def explain(made: HealthLake) -> None:
         made.settings.models_dir / "NSE" / "reports",
         model_version=info.model_version, dataset=info.dataset, sample_rows=200, created_at=NOW,
     )  # fmt: skip
-    asked = [SignalGenerator(folder, depth="context"), SignalGenerator(folder)]
+    exact, context = SignalGenerator(folder), SignalGenerator(folder, depth="context")
     given = []
     for number, values in enumerate(rows_of(SIGNALS_GIVEN, seed=9)):
         moment = NOW - timedelta(minutes=number)
         features = {
             name: None if np.isnan(one) else float(one) for name, one in zip(FEATURES, values, strict=True)
         }
-        signal = asked[min(number, 1)].generate_signal(features, event_time=moment, symbol="NIFTY")
+        signal = (context if number == 1 else exact).generate_signal(
+            features, event_time=moment, symbol="NIFTY"
+        )
         given.append(
             signal.to_record()
             | {"date": DAY, "exchange": "NSE", "event_time": moment, "received_time": moment,
