@@ -272,6 +272,8 @@ QUARANTINE_RETRIES = Contract(
 SIGNAL_CLASSES = ("BUY", "HOLD", "SELL")
 """What a model may say; the fields of `probabilities`."""
 
+_LOG_ODDS = "log-odds"
+
 SIGNALS = Contract(
     table="signals",
     about="What a model said of one symbol at one moment, and why.",
@@ -312,6 +314,18 @@ SIGNALS = Contract(
             ),
             "",
             "z in training std; magnitude a share, 0 to 1; contribution in log-odds, null in context",
+        ),
+        Column(
+            "expected",
+            pa.float64(),
+            _LOG_ODDS,
+            "score of the class that every row starts from; null in context",
+        ),
+        Column(
+            "raw_score",
+            pa.float64(),
+            _LOG_ODDS,
+            "of the class: expected and the contributions of all features",
         ),
         Column("narrative", pa.string(), "", "the reasons in a sentence"),
         Column("source", pa.string(), "", "who made it: live, or the name of a job", required=True),
@@ -357,7 +371,6 @@ FEED_QUALITY = Contract(
     area="derived",
 )
 
-_LOG_ODDS = "log-odds"
 
 ATTRIBUTION = Contract(
     table="attribution",

@@ -22,12 +22,17 @@ from lake.session import Session
 from lake.table import Lake
 
 _RECORDED = f"""
-SELECT {", ".join(name for name in SIGNALS.schema.names if name not in {"date", "batch_id", "received_time"})}
+SELECT * EXCLUDE (date, batch_id, received_time)
 FROM {SIGNALS.table}
 WHERE exchange = $exchange AND date = $date AND symbol = $symbol AND event_time = $event_time
 ORDER BY received_time DESC, batch_id DESC
 LIMIT 1
 """
+_SINCE = frozenset({"expected", "raw_score"})
+"""Columns that signals of earlier versions lack, and those of an app that does not record them."""
+
+_OF_THE_DEPTH = frozenset({"top_features", "narrative", *_SINCE})
+"""What another depth tells otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +170,13 @@ def _differences(signal: Signal, recorded: Mapping[str, Any]) -> list[str]:
     told = []
     same_depth = recorded["depth"] == signal.metadata["depth"]
     for name, made in signal.to_record().items():
-        there = recorded[name]
-        if same_depth or name not in {"top_features", "narrative", "probabilities", "confidence"}:
-            differs = there != made
-        elif name in {"top_features", "narrative"}:
+        there: Any = recorded.get(name)
+        if there is None and name in _SINCE:
+            continue
+        if not same_depth and name in _OF_THE_DEPTH:
             differs = False
+        elif same_depth or name not in {"probabilities", "confidence"}:
+            differs = there != made
         else:
             pairs = [(there, made)] if name == "confidence" else [(there[key], made[key]) for key in made]
             differs = not all(math.isclose(one, other, abs_tol=1e-12) for one, other in pairs)
@@ -204,6 +211,13 @@ def signal_lines(rebuilt: Rebuilt) -> list[str]:
         lines.append(
             f"  {feature['name'][:31]:32}{value:>12}{z:>8}{feature['magnitude']:>8.1%}{contribution:>11}"
         )
+    if told["raw_score"] is not None:
+        named = math.fsum(one["contribution"] for one in told["top_features"])
+        lines += [
+            f"  {'all other features':60}{told['raw_score'] - told['expected'] - named:>+11.3f}",
+            f"  {'expected: what every row starts from':60}{told['expected']:>+11.3f}",
+            f"  {f'score of {signal.signal}: their sum':60}{told['raw_score']:>+11.3f}",
+        ]
     if told["depth"] == "context":
         lines.append("  (context: the features that mattered most in training; no explanation)")
     for warning in told["warnings"]:

@@ -46,8 +46,9 @@ class Signal:
         symbol: Underlying, None if it was not given.
         metadata: `regime` (by dimension), `model_version`, `dataset` (name and content_digest), `depth`
             (`exact` or `context`), `top_features` (each with name, value, z, magnitude, contribution; see
-            `explain.narratives.TopFeature`), `narrative`, `missing_features`, `unknown_features`, `stale` and
-            `warnings` (sentences).
+            `explain.narratives.TopFeature`), `expected` and `raw_score` (log-odds of the class: what every
+            row starts from, and where the contributions of all features lead; None in context), `narrative`,
+            `missing_features`, `unknown_features`, `stale` and `warnings` (sentences).
     """
 
     signal: str
@@ -71,6 +72,8 @@ class Signal:
             "dataset_digest": told["dataset"]["content_digest"],
             "depth": told["depth"],
             "top_features": [dict(feature) for feature in told["top_features"]],
+            "expected": told["expected"],
+            "raw_score": told["raw_score"],
             "narrative": told["narrative"],
         }
 
@@ -191,6 +194,8 @@ class SignalGenerator:
                     }
                     for f in top
                 ],
+                "expected": None if contributions is None else contributions.item(chosen, -1),
+                "raw_score": None if contributions is None else float(contributions[chosen].sum()),
                 "narrative": narrative(
                     names[chosen], probabilities, top, explained=contributions is not None
                 ),

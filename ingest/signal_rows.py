@@ -95,6 +95,8 @@ def _checked(record: dict[str, Any]) -> dict[str, Any]:
         "dataset_digest": _text(record.get("dataset_digest"), "dataset_digest"),
         "depth": _one_of(record, "depth", DEPTHS, default="none"),
         "top_features": _top_features(record.get("top_features")),
+        "expected": _figure(record.get("expected"), "expected"),
+        "raw_score": _figure(record.get("raw_score"), "raw_score"),
         "narrative": _text(record.get("narrative"), "narrative"),
     }
     named = values["probabilities"][values["signal"]]
@@ -103,6 +105,8 @@ def _checked(record: dict[str, Any]) -> dict[str, Any]:
             "contract",
             f"confidence: {values['confidence']} is not the probability of {values['signal']}, {named}",
         )
+    if (values["expected"] is None) != (values["raw_score"] is None):
+        raise _BreachError("contract", "expected and raw_score belong together: one is missing")
     return values
 
 

@@ -4,22 +4,9 @@
 -- parameter $last: how many
 -- grain: one row per event_time, symbol, received_time
 -- units: confidence and probabilities 0 to 1; top_features: z in training std, magnitude a share,
---   contribution in log-odds
-SELECT
-    event_time,
-    received_time,
-    symbol,
-    signal,
-    confidence,
-    probabilities,
-    regime,
-    model_version,
-    dataset,
-    depth,
-    top_features,
-    narrative,
-    source,
-    batch_id
+--   contribution in log-odds, as expected and raw_score
+-- note: All columns there are: a table of an earlier version lacks expected and raw_score until the next signal.
+SELECT *
 FROM signals_recent
 WHERE exchange = $exchange
 ORDER BY event_time DESC, received_time DESC, symbol

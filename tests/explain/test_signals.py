@@ -85,6 +85,31 @@ def test_the_reasons_are_the_largest_contributions_to_the_predicted_class(
                 assert feature["z"] == pytest.approx((row[place] - told.mean) / told.std)
 
 
+def leaves(node: dict[str, Any]) -> list[tuple[float, int]]:
+    """Value and training rows of every leaf."""
+    if "leaf_value" in node:
+        return [(node["leaf_value"], node["leaf_count"])]
+    return leaves(node["left_child"]) + leaves(node["right_child"])
+
+
+def test_the_score_is_the_models_and_starts_from_the_mean_over_its_leaves(
+    folder: Path, booster: lgb.Booster
+) -> None:
+    trees = [leaves(one["tree_structure"]) for one in booster.dump_model()["tree_info"]]
+    means = [sum(value * rows for value, rows in tree) / sum(rows for _, rows in tree) for tree in trees]
+    expected = {name: sum(means[place::3]) for place, name in enumerate(CLASSES)}
+    generator = SignalGenerator(folder, top=4, allow_missing=True)
+    for row in rows_of(60, 11):
+        signal = generator.generate_signal(named(row), event_time=AT)
+        scores = np.asarray(booster.predict(row[None, :], raw_score=True))[0]
+        assert signal.metadata["raw_score"] == pytest.approx(scores[CLASSES.index(signal.signal)], abs=1e-9)
+        assert signal.metadata["expected"] == pytest.approx(expected[signal.signal], abs=1e-9)
+        assert signal.to_record()["raw_score"] == signal.metadata["raw_score"]
+    context = SignalGenerator(folder, depth="context", allow_missing=True)
+    told = context.generate_signal(named(rows_of(1, 11)[0]), event_time=AT).metadata
+    assert (told["expected"], told["raw_score"]) == (None, None)
+
+
 def test_a_context_has_the_ranking_of_its_regime_and_no_contribution(folder: Path) -> None:
     info = read_info(folder)
     generator = SignalGenerator(folder, depth="context", top=3)

@@ -42,6 +42,7 @@ def record(**changes: Any) -> dict[str, Any]:
             {"name": "vix", "value": 12.5, "z": -0.5, "magnitude": 0.75, "contribution": 0.25},
             {"name": "trend", "value": None, "z": None, "magnitude": 0.25, "contribution": -0.125},
         ],
+        "expected": -1.0, "raw_score": -0.875,
         "narrative": "VIX 12.5 (for): the model leans bearish, SELL 50%.",
     }  # fmt: skip
     return good | changes
@@ -64,6 +65,15 @@ def assert_conserved(done: Converted, offered: int) -> None:
     assert sum(done.offered.values()) == offered
     assert len(rows_of(done, "signals")) + len(rows_of(done, "quarantine")) == offered
     assert {entry.origin for entry in done.entries} == {"signals"}
+
+
+def test_an_app_need_not_tell_where_the_score_starts_but_not_half_of_it() -> None:
+    plain = record()
+    del plain["expected"], plain["raw_score"]
+    (row,) = rows_of(converted(plain), "signals")
+    assert (row["expected"], row["raw_score"]) == (None, None)
+    assert reasons(converted(record(expected=None))) == ["contract"]
+    assert reasons(converted(record(raw_score=float("inf")))) == ["contract"]
 
 
 def test_a_row_holds_what_was_offered_and_whose_it_is() -> None:

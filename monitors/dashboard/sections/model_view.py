@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate, pairwise
 from typing import Any
 
 from lake.session import Session
@@ -70,7 +72,8 @@ class Bar:
         z: How far from its mean, in standard deviations of training.
         contribution: Signed, in log-odds; None in context.
         magnitude: Share of the whole, 0 to 1.
-        width: Of 50, for drawing.
+        width: Of 50, for drawing alone.
+        step: Where it begins and ends, 0 to 100, for drawing it as a step of the waterfall; None without one.
     """
 
     name: str
@@ -79,6 +82,28 @@ class Bar:
     contribution: float | None
     magnitude: float | None
     width: float
+    step: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waterfall:
+    """From the score that every row starts from to that of this row, in log-odds; places from 0 to 100.
+
+    Attributes:
+        expected: What every row starts from.
+        rest: What all features that are not named add together.
+        raw_score: Where it ends.
+        expected_at: Place of `expected`.
+        rest_step: Where `rest` begins and ends.
+        raw_score_at: Place of `raw_score`.
+    """
+
+    expected: float
+    rest: float
+    raw_score: float
+    expected_at: float
+    rest_step: tuple[float, float]
+    raw_score_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +115,7 @@ class SignalCard:
         row: Columns of the table.
         is_exact: Whether the bars are contributions to this very signal, and not what matters in general.
         bars: Its top features.
+        waterfall: What is around them; None where the table does not say it.
         probabilities: Of each class.
         regime: State of the market, in words.
     """
@@ -98,6 +124,7 @@ class SignalCard:
     row: Mapping[str, Any]
     is_exact: bool
     bars: Sequence[Bar]
+    waterfall: Waterfall | None
     probabilities: Sequence[tuple[str, float]]
     regime: str
 
@@ -159,16 +186,42 @@ def _card(row: Mapping[str, Any]) -> SignalCard:
     features = row["top_features"] or []
     # Of context there may be no sign, whatever stands in the table.
     parts = [one["contribution"] if is_exact else None for one in features]
+    waterfall, steps = _waterfall(row.get("expected"), row.get("raw_score"), parts)
     most = max((abs(part) for part in parts if part is not None), default=0.0)
     bars = [
         Bar(
             one["name"], one["value"], one["z"], part, one["magnitude"],
-            round(48 * abs(part) / most, 3) if part and most else 0.0,
+            round(48 * abs(part) / most, 3) if part and most else 0.0, step,
         )
-        for one, part in zip(features, parts, strict=True)
+        for one, part, step in zip(features, parts, steps, strict=True)
     ]  # fmt: skip
     given = (row["probabilities"] or {}).items()
     regime = ", ".join(f"{name} {value}" for name, value in (row["regime"] or {}).items() if value)
     return SignalCard(
-        row["event_time"], row, is_exact, bars, [(name, p) for name, p in given if p is not None], regime
+        row["event_time"], row, is_exact, bars, waterfall,
+        [(name, p) for name, p in given if p is not None], regime,
+    )  # fmt: skip
+
+
+Step = tuple[float, float]
+
+
+def _waterfall(
+    expected: float | None, raw_score: float | None, parts: Sequence[float | None]
+) -> tuple[Waterfall | None, Sequence[Step | None]]:
+    """The waterfall of a signal and the steps of its named features; none where a part of it is missing."""
+    known = [part for part in parts if part is not None]
+    if expected is None or raw_score is None or not parts or len(known) < len(parts):
+        return None, [None] * len(parts)
+    sums = list(accumulate(known, initial=expected))
+    ends = [*sums, raw_score]
+    low, high = min(ends), max(ends)
+
+    def place(value: float) -> float:
+        return round(2 + 96 * (value - low) / (high - low), 3) if high > low else 50.0
+
+    rest = raw_score - expected - math.fsum(known)
+    made = Waterfall(
+        expected, rest, raw_score, place(expected), (place(sums[-1]), place(raw_score)), place(raw_score)
     )
+    return made, [(place(start), place(end)) for start, end in pairwise(sums)]

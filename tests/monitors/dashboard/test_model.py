@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,50 @@ def test_bars_point_to_the_side_of_their_sign_and_have_their_size(page: Page) ->
     assert [(side, float(x), float(width)) for side, x, width in bars] == [
         ("up", 0.0, 48.0), ("down", -24.0, 24.0)
     ]  # fmt: skip
+
+
+def steps_of(html: str) -> list[tuple[str, float, float]]:
+    """Side, beginning and width of the steps of a waterfall, and places of its levels."""
+    found = re.findall(
+        r'class="sbar (up|down|level)".*?(?:<rect x="([^"]*)" y="1" width="([^"]*)"|<line x1="([^"]*)")', html
+    )
+    return [(kind, float(x or at), float(width or 0)) for kind, x, width, at in found]
+
+
+def test_a_waterfall_goes_from_what_every_row_starts_from_to_the_score(tmp_path: Path) -> None:
+    lake = HealthLake(tmp_path)
+    lake.commit(SIGNALS, [signal(1, "exact", expected=-0.9, raw_score=-0.8)])
+    with browsing(lake.settings, NOW) as client:
+        html = client.get("/model/signals").text.split("</details>")[0]
+    text = text_of(html)
+    # -0.8 = -0.9 + 0.0512 - 0.0256 + 0.0744
+    for told in ("starts from -0.9000", "+0.0512", "-0.0256", "other features +0.0744", "61.3 % -0.8000"):
+        assert told in text
+    scale = 96 / 0.1  # -0.9 is at 2 and -0.8 at 98
+    ends = [2.0, 2 + scale * 0.0512, 2 + scale * 0.0256, 98.0]
+    assert [kind for kind, *_ in steps_of(html)] == ["level", "up", "down", "up", "level"]
+    for (_, at, width), wanted in zip(
+        steps_of(html),
+        [(ends[0], 0), (ends[0], ends[1] - ends[0]), (ends[2], ends[1] - ends[2]),
+         (ends[2], ends[3] - ends[2]), (ends[3], 0)],
+        strict=True,
+    ):  # fmt: skip
+        assert (at, width) == pytest.approx(wanted, abs=1e-2)
+
+
+def test_a_table_of_an_earlier_version_shows_its_largest_features_and_gains_the_columns(
+    tmp_path: Path,
+) -> None:
+    lake = HealthLake(tmp_path)
+    since = {"expected", "raw_score"}
+    earlier = replace(SIGNALS, columns=tuple(one for one in SIGNALS.columns if one.name not in since))
+    lake.commit(earlier, [signal(2, "exact")])
+    with browsing(lake.settings, NOW) as client:
+        assert "what the others add, was not recorded" in text_of(client.get("/model/signals").text)
+        lake.commit(SIGNALS, [signal(1, "exact", expected=-0.9, raw_score=-0.8)], sequence=2)
+        newer, older, *_ = client.get("/model/signals").text.split("</details>")
+    assert "other features +0.0744" in text_of(newer)
+    assert "was not recorded" in text_of(older)
 
 
 def test_context_has_no_contributions_and_says_that_it_explains_nothing(page: Page) -> None:
