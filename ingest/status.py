@@ -12,7 +12,7 @@ def ledger(lake: Lake, *, by_app: bool = False) -> list[dict[str, Any]]:
     """Rows by table and exchange (and app id): offered = spooled + committed + quarantined + dropped.
 
     Rejected rows are counted under the table they were meant for. What a running app holds in memory
-    (a quarter of a second's worth) is not offered yet in this sense; `StreamTap.stats` tells it.
+    (a quarter of a second's worth) is not offered yet in this sense; `Spool.queue` tells how much that is.
 
     Raises:
         SpoolUnavailableError: A spool cannot be read.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,9 +20,9 @@ from ingest.committer import Committer
 from ingest.convert import Converted, convert
 from ingest.feed_quality import FeedQuality
 from ingest.tap import SPOOL_FULL
-from lake.errors import StrikelakeError
+from lake.errors import SpoolUnavailableError, StrikelakeError
 from lake.process_lock import ProcessLock
-from lake.spool import Spool
+from lake.spool import Queue, Spool
 
 if TYPE_CHECKING:
     from ingest.tap import StreamTap
@@ -32,6 +34,12 @@ DRAIN_UPDATES = 64
 
 _PAUSE_S = 0.000_05  # long enough that a waiting thread of the app surely gets the interpreter
 _RETRY_S = 1.0
+_TELL_EVERY_S = 1.0
+"""While nothing comes, the spool is told this often that the app lives."""
+
+DEPTH_WINDOW_S = 10.0
+"""The spool is told the most that waited within so long: between two drains nobody else could see it."""
+
 _WARN_EVERY_S = 10.0
 
 
@@ -60,6 +68,8 @@ class TapWorkers:
         self._drains = _Runs()
         self._commits = _Runs()
         self._unsaved: tuple[int, Converted, dict[tuple[str, str, str], int]] | None = None
+        self._depths: deque[tuple[float, int]] = deque()
+        self._told_at = float("-inf")
         self._warned_at = 0.0
         self._warned_of = 0
         self._lock = ProcessLock(
@@ -154,8 +164,9 @@ class TapWorkers:
 
     def _drain(self) -> None:
         """Move everything that is queued now into the spool."""
-        self._save()
         left = self._tap.stats().queued
+        self._look_at_queue(left)
+        self._save()
         while True:
             updates = self._tap.take(min(DRAIN_UPDATES, left))
             left -= len(updates)
@@ -168,6 +179,27 @@ class TapWorkers:
             if not updates or left <= 0:
                 break
         self._note_silence()
+        if time.monotonic() - self._told_at >= _TELL_EVERY_S:
+            # A sign of life that could not be given is seen by its age; nothing was lost.
+            with suppress(SpoolUnavailableError):
+                self._spool.tell(self._queue())
+                self._told_at = time.monotonic()
+
+    def _look_at_queue(self, waiting: int) -> None:
+        """Remember how many updates wait, for `DEPTH_WINDOW_S`."""
+        now = time.monotonic()
+        self._depths.append((now, waiting))
+        while self._depths[0][0] < now - DEPTH_WINDOW_S:
+            self._depths.popleft()
+
+    def _queue(self) -> Queue:
+        """How full the tap's queue is now, and was at most when the last drains began."""
+        waiting = self._tap.stats().queued
+        self._look_at_queue(waiting)
+        return Queue(
+            waiting, max(depth for _, depth in self._depths), self._settings.raw_stream_queue_size,
+            self._clock_ns() // 1000,
+        )  # fmt: skip
 
     def _note_silence(self) -> None:
         """Spool what the minute that just ended lacked, after everything that came in it."""
@@ -185,14 +217,21 @@ class TapWorkers:
         updates, converted, drops = self._unsaved
         if self._spool.used_bytes() > self._settings.raw_stream_spool_max_bytes:
             given_up = {(*key, SPOOL_FULL): rows for key, rows in converted.offered.items()}
-            self._spool.put([], offered=_with_drops(converted.offered, drops), dropped={**drops, **given_up})
+            self._spool.put(
+                [], offered=_with_drops(converted.offered, drops), dropped={**drops, **given_up},
+                queue=self._queue(),
+            )  # fmt: skip
             self._tap.count_lost(updates, {}, SPOOL_FULL)
         else:
             for file in converted.files:
                 self._quarantine.keep(file)
-            self._spool.put(converted.entries, offered=_with_drops(converted.offered, drops), dropped=drops)
+            self._spool.put(
+                converted.entries, offered=_with_drops(converted.offered, drops), dropped=drops,
+                queue=self._queue(),
+            )  # fmt: skip
             self._tap.count_spooled(updates)
         self._unsaved = None
+        self._told_at = time.monotonic()
 
     def _warn_of_drops(self) -> None:
         dropped = self._tap.stats().dropped

@@ -81,6 +81,23 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
+class Queue:
+    """The queue in the memory of the app in front of a spool, as the app told it.
+
+    Attributes:
+        waiting: Updates that waited when it was told.
+        highest: The most that waited of late, see who tells it.
+        capacity: Updates it holds; beyond that the oldest go.
+        told_us: When, epoch microseconds.
+    """
+
+    waiting: int
+    highest: int
+    capacity: int
+    told_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerRow:
     """The ledger of one table and group: offered = spooled + committed + quarantined + dropped."""
 
@@ -176,6 +193,7 @@ class Spool:
         offered: Mapping[Key, int],
         dropped: Mapping[tuple[str, str, str], int] | None = None,
         identities: Iterable[bytes] = (),
+        queue: Queue | None = None,
     ) -> None:
         """Take rows in and count them, in one synced transaction.
 
@@ -185,6 +203,7 @@ class Spool:
                 offered is in `entries` or in `dropped`.
             dropped: Rows given up since the last call, by (table, group, reason).
             identities: Input taken in with these rows, see `known`.
+            queue: How full the app's own queue is.
         """
         now_us = time.time_ns() // 1000
         packed = [(e.table, e.group, e.origin, e.rows, now_us, pack(e.batch)) for e in entries if e.rows]
@@ -206,6 +225,28 @@ class Spool:
                 [(*key, rows) for key, rows in (dropped or {}).items()],
             )
             db.executemany("INSERT INTO identities VALUES (?)", [(identity,) for identity in identities])
+            if queue is not None:
+                _note(db, queue)
+
+    def tell(self, queue: Queue) -> None:
+        """Tell how full the app's own queue is, without rows: a sign of life, which is not synced to disk."""
+        with _mapped(self.path):
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            try:
+                _note(self._db, queue)
+            finally:
+                self._db.execute("PRAGMA synchronous = FULL")
+
+    def queue(self) -> Queue | None:
+        """The app's own queue as it was told last; None if it never was, or by an earlier version."""
+        with _mapped(self.path):
+            made = self._db.execute(
+                "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'queue'"
+            ).fetchone()
+            found = (
+                made and self._db.execute("SELECT waiting, highest, capacity, told_us FROM queue").fetchone()
+            )
+        return Queue(*found) if found else None
 
     def known(self, identities: Sequence[bytes]) -> set[bytes]:
         """Which of these were taken in before."""
@@ -361,6 +402,13 @@ def parse_batch_id(batch_id: str) -> tuple[str, int] | None:
     """Short stream name and last sequence of a batch, None if no spool gave it that name."""
     found = _BATCH_ID.fullmatch(batch_id)
     return (found["stream"], int(found["last"])) if found else None
+
+
+def _note(db: sqlite3.Connection, queue: Queue) -> None:
+    db.execute(
+        "INSERT OR REPLACE INTO queue VALUES (1, ?, ?, ?, ?)",
+        (queue.waiting, queue.highest, queue.capacity, queue.told_us),
+    )
 
 
 def _connect(database: Path | str) -> sqlite3.Connection:

@@ -41,6 +41,15 @@ CREATE TABLE IF NOT EXISTS identities (
     identity BLOB PRIMARY KEY
 ) WITHOUT ROWID;
 
+-- The queue in the memory of the app that fills this file, as the app saw it last; no line if none was ever told.
+CREATE TABLE IF NOT EXISTS queue (
+    only_line INTEGER PRIMARY KEY CHECK (only_line = 1),
+    waiting   INTEGER NOT NULL,
+    highest   INTEGER NOT NULL,
+    capacity  INTEGER NOT NULL,
+    told_us   INTEGER NOT NULL
+);
+
 -- Invariant: difference = 0 in every row, at every instant.
 CREATE VIEW IF NOT EXISTS ledger_balance AS
 SELECT

@@ -19,6 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from monitors.alerts import Alert, AlertState, Outcome
+from monitors.app_queue import AppQueue
 from monitors.prometheus_names import EXPORTED, PREFIX
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -73,6 +74,7 @@ class Exposed:
         alerts: Those that are pending or fire; resolved ones are left out.
         rules: Every rule that was ever evaluated.
         failed: What could not be looked at just now: (what, exchange).
+        queues: Of apps that have one in their memory.
     """
 
     now: datetime
@@ -84,6 +86,7 @@ class Exposed:
     alerts: Sequence[Alert] = ()
     rules: Sequence[RuleState] = ()
     failed: Sequence[tuple[str, str]] = ()
+    queues: Sequence[AppQueue] = ()
 
 
 def render(exposed: Exposed) -> bytes:
@@ -122,6 +125,7 @@ class _Families(Collector):
                 "last_batch_timestamp_seconds", "When the newest micro-batch of a table was committed",
                 ("table",), {(name,): at.timestamp() for name, at in one.last_batch.items()},
             ),
+            *_queues(one),
             _gauge(
                 "scrape_probe_failed", "1 for what could not be looked at for this answer",
                 ("probe", "exchange"), dict.fromkeys(one.failed, 1.0),
@@ -143,6 +147,33 @@ def _values(exposed: Exposed) -> Iterator[Metric]:
             labels = [one.exchange, *(one.labels[label] for label in exported.metric.labels)]
             family.add_metric(labels, one.value * exported.scale)
         yield family
+
+
+def _queues(exposed: Exposed) -> Iterator[Metric]:
+    """What waits in the memory of apps; of an app that is silent only since when."""
+    known = {(one.app_id,): queue for one in exposed.queues if (queue := one.known(exposed.now)) is not None}
+    yield _gauge(
+        "app_running", "Whether the tap of an app runs", ("app",),
+        {(one.app_id,): float(one.runs) for one in exposed.queues},
+    )  # fmt: skip
+    yield _gauge(
+        "app_heard_age_seconds", "Time since a running app told of its queue; it does so once a second",
+        ("app",),
+        {(one.app_id,): (exposed.now - one.told_at).total_seconds()
+         for one in exposed.queues if one.runs and one.told_at is not None},
+    )  # fmt: skip
+    yield _gauge(
+        "queue_updates", "Updates that wait in an app's memory, not yet in its spool", ("app",),
+        {key: float(queue.waiting) for key, queue in known.items()},
+    )  # fmt: skip
+    yield _gauge(
+        "queue_highest_updates", "The most that waited there within ten seconds", ("app",),
+        {key: float(queue.highest) for key, queue in known.items()},
+    )  # fmt: skip
+    yield _gauge(
+        "queue_capacity_updates", "Updates that fit there; beyond them the oldest go", ("app",),
+        {key: float(queue.capacity) for key, queue in known.items()},
+    )  # fmt: skip
 
 
 def _alerts(exposed: Exposed) -> Iterator[Metric]:

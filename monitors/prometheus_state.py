@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from catalog.calendar import SessionCalendar
 from lake.commit_log import read_commit, versions
-from lake.errors import CatalogUnavailableError, StrikelakeError, TableNotFoundError
+from lake.errors import CatalogUnavailableError, SpoolUnavailableError, StrikelakeError, TableNotFoundError
 from lake.session import Session
 from lake.settings import Settings
+from lake.spool import Spool
 from lake.table import Lake
 from monitors.alert_store import FILE_NAME, AlertStore
 from monitors.alerts import Alert, AlertState
+from monitors.app_queue import AppQueue, app_queue
 from monitors.lake_probes import health_query, lake_probes
 from monitors.metrics import LAKE, METRICS
 from monitors.probes import Measured, Surroundings, measure, moment_of
@@ -79,11 +81,27 @@ def observe(
             bound.close()
     failed += [(one.probe, one.exchange) for one in live.failures]
     alerts, states = _alerts(settings.root, rules, failed)
+    queues = _queues(settings.lake, failed)
     is_open, elapsed_s = _sessions(live)
     return Exposed(
         moment, list(_together(live, recorded, moment)), recorded.checked_at, is_open, elapsed_s,
-        _last_batches(settings.lake, failed), alerts, states, failed,
+        _last_batches(settings.lake, failed), alerts, states, failed, queues,
     )  # fmt: skip
+
+
+def _queues(lake: Lake, failed: list[tuple[str, str]]) -> list[AppQueue]:
+    """The queues of all apps."""
+    found = []
+    for path in sorted(lake.spools.glob("*.db")):
+        try:
+            spool = Spool(path, read_only=True)
+            try:
+                found.append(app_queue(spool))
+            finally:
+                spool.close()
+        except SpoolUnavailableError:
+            failed.append(("queue", LAKE))
+    return [one for one in found if one is not None]
 
 
 def _measured(

@@ -15,6 +15,7 @@ from lake.errors import SpoolUnavailableError
 from lake.process_lock import is_held
 from lake.spool import LedgerRow, Spool
 from lake.table import Lake
+from monitors.app_queue import AppQueue, app_queue
 from monitors.dashboard.passing_chains import PassingChain, PassingChains
 
 RATE_WINDOW_S = 10.0
@@ -88,11 +89,13 @@ class StreamLook:
     Attributes:
         exchanges: By exchange.
         writers: By app.
+        queues: Of apps that have one in their memory.
         problem: Why a spool could not be read; what is said then does not count it.
     """
 
     exchanges: dict[str, StreamFacts]
     writers: tuple[Writer, ...] = ()
+    queues: tuple[AppQueue, ...] = ()
     problem: str = ""
 
 
@@ -107,7 +110,7 @@ class StreamWatch:
     def look(self, exchanges: Sequence[str], now: datetime) -> StreamLook:
         """What the spools say now."""
         facts = {name: StreamFacts() for name in exchanges}
-        writers, problems = [], []
+        writers, queues, problems = [], [], []
         for path in sorted(self._lake.spools.glob("*.db")):
             try:
                 spool = Spool(path, read_only=True)
@@ -117,6 +120,7 @@ class StreamWatch:
                         self._chains.read(spool, name)
                     runs = is_held(self._lake.spools / f"{path.stem}.commit.lock")
                     writers.append(Writer(path.stem, runs, spool.used_bytes()))
+                    queues.append(app_queue(spool))
                 finally:
                     spool.close()
             except SpoolUnavailableError as error:
@@ -125,7 +129,8 @@ class StreamWatch:
             facts[name] = replace(found, chains=self._chains.newest(name, until=now))
         if not problems:
             self._rate(facts)
-        return StreamLook(facts, tuple(writers), "; ".join(dict.fromkeys(problems)))
+        known = tuple(one for one in queues if one is not None)
+        return StreamLook(facts, tuple(writers), known, "; ".join(dict.fromkeys(problems)))
 
     def _rate(self, facts: dict[str, StreamFacts]) -> None:
         at = time.monotonic()

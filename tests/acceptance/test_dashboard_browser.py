@@ -20,6 +20,8 @@ from page_server import Served, noon, serving
 from catalog.calendar import SessionCalendar
 from catalog.database import opened_database
 from catalog.datasets import create
+from lake.process_lock import ProcessLock
+from lake.spool import Queue
 from monitors.dashboard.sections import SECTIONS
 from monitors.dashboard.security import Access
 from monitors.rules import load_rules
@@ -72,8 +74,13 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> HealthLake:
 
 @pytest.fixture(scope="module")
 def served(lake: HealthLake) -> Iterator[Served]:
+    spool = lake.spool("live")
+    spool.tell(Queue(12, 48, 10_000, int(NOW.timestamp() * 1e6)))
+    spool.close()
+    app = ProcessLock(lake.settings.lake.spools / "live.tap.lock", role="app")
     with serving(lake.settings, clock=noon) as page:
         yield page
+    app.release()
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,9 @@ import pytest
 
 from ingest.tap import StreamTap
 from lake.errors import StreamInUseError
+from lake.spool import Queue, Spool
+
+NOTHING = Queue(0, 0, 0, 0)
 
 OFFERS_S = 10.0
 """Far more than the offers of a test take, far less than any wait for a lock in strikelake."""
@@ -89,6 +92,44 @@ def test_a_full_queue_drops_the_oldest_and_counts_each_row(lake: Any) -> None:
     assert lake.totals("ml_features")["dropped"] == 3
     assert lake.drops() == {"queue_full": 12}
     assert min(lake.strikes()) == 31.0
+
+
+def queue_in(lake: Any) -> Queue | None:
+    if not lake.spool().exists():
+        return None
+    spool = Spool(lake.spool(), read_only=True)
+    try:
+        return spool.queue()
+    finally:
+        spool.close()
+
+
+def test_the_spool_is_told_how_full_the_queue_is_and_that_the_app_lives(lake: Any) -> None:
+    tap = StreamTap(lake.but(raw_stream_queue_size=50), start=False)
+    offer_all(tap, lake, 1, 7)
+    tap.start()
+    lake.wait(lambda: queue_in(lake) is not None, until="the first drain told it")
+    told = queue_in(lake)
+    assert told is not None
+    assert (told.waiting, told.highest, told.capacity) == (0, 7, 50)
+    assert abs(told.told_us / 1e6 - time.time()) < OFFERS_S
+    # Nothing comes any more; it is told all the same.
+    lake.wait(lambda: (queue_in(lake) or told).told_us > told.told_us, until="a sign of life without updates")
+    assert tap.close()
+
+
+def test_what_piles_up_behind_a_locked_spool_is_told_once_it_opens(lake: Any) -> None:
+    tap = StreamTap(lake.settings)
+    assert tap.flush()
+    other = sqlite3.connect(lake.spool(), timeout=30, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    offer_all(tap, lake, 1, 3)
+    lake.wait(lambda: tap.stats().queued == 0, until="the drain took what there was, and waits")
+    offer_all(tap, lake, 4, 400)
+    other.execute("ROLLBACK")
+    other.close()
+    lake.wait(lambda: (queue_in(lake) or NOTHING).highest >= 400, until="the drain told how much waited")
+    assert tap.close()
 
 
 def test_an_overflowing_queue_is_still_drained(lake: Any) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from lake.errors import SpoolUnavailableError
-from lake.spool import Entry, LedgerRow, Spool, pack, unpack
+from lake.spool import Entry, LedgerRow, Queue, Spool, pack, unpack
 
 TABLES = ("readings", "events")
 REJECTED = "quarantine"
@@ -242,6 +242,33 @@ def test_the_newest_rows_of_a_group_come_newest_entry_first(spool: Spool) -> Non
     later = spool.newest_rows("readings", "A", limit=2, after=3)
     assert [seq for seq, _ in later] == [5]
     assert spool.newest_rows("readings", "C", limit=2) == []
+
+
+def test_a_queue_is_told_with_rows_and_without_and_is_not_known_before(spool: Spool) -> None:
+    assert spool.queue() is None
+    first, second = Queue(3, 9, 100, 5_000), Queue(0, 4, 100, 6_000)
+    spool.put([entry(2)], offered={("readings", "A"): 2}, queue=first)
+    assert spool.queue() == first
+    spool.tell(second)
+    assert spool.queue() == second
+    spool.put([entry(2)], offered={("readings", "A"): 2})
+    assert spool.queue() == second
+    db = sqlite3.connect(spool.path, isolation_level=None)
+    assert db.execute("SELECT count(*) FROM queue").fetchone() == (1,)
+    db.execute("DROP TABLE queue")  # a spool of an earlier version
+    db.close()
+    looking = Spool(spool.path, read_only=True)
+    assert looking.queue() is None
+    looking.close()
+    reopened = Spool(spool.path)
+    reopened.tell(first)
+    assert reopened.queue() == first
+    reopened.close()
+
+
+def test_rows_put_beside_a_sign_of_life_are_synced(spool: Spool) -> None:
+    spool.tell(Queue(0, 0, 100, 1))
+    assert spool._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
 
 def test_bytes_in_use_fall_once_entries_are_cleared(spool: Spool) -> None:

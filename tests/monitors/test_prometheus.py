@@ -20,8 +20,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from catalog.calendar import SessionCalendar
 from lake.errors import SettingsError
+from lake.spool import Queue
 from monitors.alerting import tell
 from monitors.alerts import Outcome
+from monitors.app_queue import AppQueue
 from monitors.check import Check
 from monitors.metrics import METRICS
 from monitors.prometheus import CONTENT_TYPE, Exposed, RuleState, Value, render
@@ -47,6 +49,11 @@ def series(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     return found
 
 
+def queue_of(app_id: str, told_ago_s: float = 0.5, *, runs: bool = True) -> AppQueue:
+    told_us = int((UTC_NOW.timestamp() - told_ago_s) * 1e6)
+    return AppQueue(app_id, runs, Queue(3, 9, 10_000, told_us))
+
+
 def everything() -> Exposed:
     """Each metric once, with labels that need escaping."""
     values = [
@@ -56,7 +63,7 @@ def everything() -> Exposed:
     rules = [RuleState("feed_stale", "NSE", "CRITICAL", outcome) for outcome in (Outcome.EVALUATED,)]
     return Exposed(
         UTC_NOW, values, {"NSE": UTC_NOW - timedelta(seconds=4)}, {"NSE": True}, {"NSE": 9.0},
-        {"option_chain": UTC_NOW}, (), rules, [("feed", "BSE")],
+        {"option_chain": UTC_NOW}, (), rules, [("feed", "BSE")], [queue_of("live"), queue_of("hung", 60)],
     )  # fmt: skip
 
 
@@ -125,6 +132,22 @@ def test_what_is_not_known_has_no_line() -> None:
     assert not [key for key in found if key[0] == "strikelake_alerts"]
     outcome = (("exchange", "NSE"), ("outcome", "error"), ("rule", "feed_stale"))
     assert found["strikelake_rule_outcome", outcome] == 1
+
+
+def test_a_queue_is_told_while_its_app_is_heard() -> None:
+    gone = AppQueue("old", runs=True, told=None)
+    queues = [queue_of("live"), queue_of("hung", 60), queue_of("dead", runs=False), gone]
+    told = {
+        (name.removeprefix("strikelake_"), *(label for _, label in labels)): value
+        for (name, labels), value in series(render(Exposed(UTC_NOW, queues=queues))).items()
+    }
+    assert told == {
+        ("app_running", "live"): 1, ("app_running", "hung"): 1, ("app_running", "dead"): 0,
+        ("app_running", "old"): 1,
+        ("app_heard_age_seconds", "live"): 0.5, ("app_heard_age_seconds", "hung"): 60,
+        ("queue_updates", "live"): 3, ("queue_highest_updates", "live"): 9,
+        ("queue_capacity_updates", "live"): 10_000,
+    }  # fmt: skip
 
 
 def test_a_lake_is_told_as_its_check_measured_it(

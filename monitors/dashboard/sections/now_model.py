@@ -9,6 +9,8 @@ from typing import Any
 
 from catalog.calendar import SessionCalendar
 from lake.session import Session
+from lake.spool import Queue
+from monitors.app_queue import NEARLY_FULL, AppQueue
 from monitors.check import Check
 from monitors.dashboard.passing_chains import PassingChain
 from monitors.dashboard.queries import dashboard_query
@@ -80,6 +82,25 @@ class Feed:
 
 
 @dataclass(frozen=True, slots=True)
+class AppNow:
+    """The queue in the memory of one app.
+
+    Attributes:
+        app_id: The app.
+        queue: How full it is; None if that is not known now.
+        told_at: When the app told it last.
+        state: How it stands.
+        told: In words.
+    """
+
+    app_id: str
+    queue: Queue | None
+    told_at: datetime | None
+    state: State
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
 class ExchangeNow:
     """The card of one exchange.
 
@@ -92,6 +113,7 @@ class ExchangeNow:
         quality_told: Why there is none.
         stream: What the spools say.
         writers: Writers of the apps that feed it.
+        apps: The apps that feed it, with what waits in their memory; it is of all exchanges together.
         ledger_state: Whether every row is accounted for.
         backlog_state: Whether rows wait too long.
         batches: The newest micro-batches.
@@ -107,6 +129,7 @@ class ExchangeNow:
     quality_told: str
     stream: StreamFacts
     writers: tuple[Writer, ...]
+    apps: tuple[AppNow, ...]
     ledger_state: State
     backlog_state: State
     batches: tuple[Mapping[str, Any], ...]
@@ -153,6 +176,20 @@ def feed_of(rules: RuleSet, state: SessionState, newest: datetime | None, now: d
     return Feed(
         newest, limit_s, BY_SEVERITY[rule.severity] if rule and is_late else State.OK, "", counts=True
     )
+
+
+def app_of(app: AppQueue, now: datetime) -> AppNow:
+    """How the queue of an app stands; what was told long ago is not shown as if it were so now."""
+    queue = app.known(now)
+    if queue is not None:
+        is_full = queue.highest >= NEARLY_FULL * queue.capacity
+        state, told = (State.WARN, "nearly full") if is_full else (State.OK, State.OK.word)
+        return AppNow(app.app_id, queue, app.told_at, state, told)
+    if not app.runs:
+        return AppNow(app.app_id, None, app.told_at, State.OFF, "does not run")
+    if app.told is None:
+        return AppNow(app.app_id, None, None, State.UNKNOWN, "does not tell")
+    return AppNow(app.app_id, None, app.told_at, State.WARN, "is silent")
 
 
 def quality_of(check: Check | None, exchange: str) -> tuple[tuple[Figure, ...], str]:
@@ -217,6 +254,7 @@ def exchange_now(
         quality_told,
         stream,
         tuple(one for one in look.writers if one.app_id in stream.apps),
+        tuple(app_of(one, now) for one in look.queues if one.app_id in stream.apps),
         State.NONE if not stream.apps else State.BAD if stream.ledger.difference else State.OK,
         State.NONE if not stream.apps else BY_SEVERITY[lag.severity] if lag and is_late else State.OK,
         tuple(batches),

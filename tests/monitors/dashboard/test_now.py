@@ -14,8 +14,9 @@ from health_lake import INDIA, NOW, HealthLake, at, build
 from page_server import Served, noon, serving
 
 from catalog.calendar import SessionCalendar
+from lake.process_lock import ProcessLock
 from lake.settings import Settings
-from lake.spool import Entry
+from lake.spool import Entry, Queue
 from monitors.dashboard.sections.now_model import feed_of
 from monitors.dashboard.sections.states import State
 from monitors.dashboard.session_state import session_state
@@ -216,6 +217,35 @@ def test_a_chain_is_remembered_when_its_entry_is_committed_and_a_new_spool_is_re
         file.unlink()
     offer(made, chain_rows(NOW, "NIFTY", 2.0))
     assert watch.look(("NSE",), noon()).exchanges["NSE"].chains["NIFTY"].price == 2.0
+
+
+@pytest.mark.parametrize(
+    ("runs", "told_ago_s", "highest", "shown"),
+    [
+        (True, 1, 40, "Waiting in the app 3 updates ✓ fine at most 40 of 1,000"),
+        (True, 1, 900, "Waiting in the app 3 updates ▲ nearly full at most 900 of 1,000"),
+        (True, 60, 40, "Waiting in the app \N{EN DASH} updates ▲ live is silent , last heard 11:59:20 ago"),
+        (False, 1, 40, "Waiting in the app \N{EN DASH} updates ‖ live does not run , last heard"),
+        (True, None, 0, "Waiting in the app \N{EN DASH} updates ? live does not tell"),
+        (False, None, 0, "Waiting in the app \N{EN DASH} updates no app runs here"),
+    ],
+    ids=["fine", "full", "silent", "stopped", "earlier version", "load"],
+)
+def test_what_waits_in_an_app_is_shown_while_the_app_is_heard(
+    tmp_path: Path, runs: bool, told_ago_s: float | None, highest: int, shown: str
+) -> None:
+    made = build(tmp_path)
+    offer(made, chain_rows(NOW, "NIFTY", 1.0))
+    if told_ago_s is not None:
+        spool = made.spool("live")
+        spool.tell(Queue(3, highest, 1_000, int((NOW.timestamp() - told_ago_s) * 1e6)))
+        spool.close()
+    lock = ProcessLock(made.settings.lake.spools / "live.tap.lock", role="tap") if runs else None
+    with serving(made.settings, clock=noon) as served:
+        text = plain(card(seen(served), "NSE"))
+    if lock:
+        lock.release()
+    assert shown in text
 
 
 def test_the_rate_is_that_of_what_was_offered(tmp_path: Path) -> None:
