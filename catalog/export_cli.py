@@ -57,7 +57,8 @@ def export(
 ) -> None:
     """Keep serving tables in another database up to date: flat, with what is new since the last time.
 
-    paper_trading_metrics, health_metrics, drift_scores, attribution, signals, feature_summary, batch_quality.
+    paper_trading_metrics, health_metrics, feed_quality, drift_scores, attribution, signals, feature_summary,
+    batch_quality.
     """
     from catalog.export import export as bring
     from lake.progress import progress_bar

@@ -50,6 +50,7 @@ class ServingTable:
 SERVING_TABLES: Sequence[ServingTable] = (
     ServingTable("paper_trading_metrics", "paper_trading_metrics", "event_time"),
     ServingTable("health_metrics", "health_metrics", "event_time"),
+    ServingTable("feed_quality", "feed_quality", "event_time"),
     ServingTable("drift_scores", "drift_scores", "window_end"),
     ServingTable("attribution", "attribution", "event_time"),
     ServingTable("signals", "signals", "event_time"),

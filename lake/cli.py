@@ -29,7 +29,8 @@ _EXTRAS = {
     "lightgbm": "explain", "shap": "explain", "sklearn": "explain", "matplotlib": "explain",
     "joblib": "explain", "evidently": "monitors", "apprise": "monitors", "httpx": "monitors",
     "scipy": "monitors", "yaml": "monitors", "litestar": "monitors", "uvicorn": "monitors",
-    "jinja2": "monitors", "prometheus_client": "monitors", "websockets": "live", "keyring": "live",
+    "jinja2": "monitors", "prometheus_client": "monitors", "psutil": "monitors",
+    "websockets": "live", "keyring": "live",
 }  # fmt: skip
 """Packages that commands need and a plain install does not bring, and the extra that does."""
 

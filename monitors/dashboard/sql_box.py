@@ -14,6 +14,7 @@ from typing import Any
 
 from lake.errors import QueryError
 from lake.settings import Settings
+from monitors.dashboard.memory_watch import MemoryWatch
 from monitors.dashboard.sql_result import Column, Result
 
 ROWS = 1_000
@@ -22,6 +23,7 @@ TIMEOUT_S = 10.0
 MEMORY_MB = 512
 _GRACE_S = 3.0
 _SQL_CHARS = 20_000
+_TOO_MUCH = "it needed more memory than a statement may have here"
 _NOISE = re.compile(r"\n(?:Possible solutions|Database is launched in in-memory).*", re.DOTALL)
 """What DuckDB advises needs settings that are locked here."""
 
@@ -36,12 +38,14 @@ class SqlBox:
     Attributes:
         settings: Of the lake.
         timeout_s: Seconds a statement may take.
-        memory_mb: Megabytes that it may take.
+        memory_mb: Megabytes that DuckDB may take; its process may grow by twice as much.
+        system_limit: Whether the system is asked to refuse more, where it can; else it is only watched.
     """
 
     settings: Settings
     timeout_s: float = TIMEOUT_S
     memory_mb: int = MEMORY_MB
+    system_limit: bool = True
     _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     _spare: subprocess.Popen[bytes] | None = None
     _running: set[subprocess.Popen[bytes]] = field(default_factory=set)
@@ -97,7 +101,7 @@ class SqlBox:
             order = {
                 "root": str(lake.root.absolute()), "raw_stream": str(lake.raw_stream.absolute()),
                 "timezone": lake.timezone, "sql": sql, "form": form, "rows": rows,
-                "timeout_s": self.timeout_s, "memory_mb": self.memory_mb,
+                "timeout_s": self.timeout_s, "memory_mb": self.memory_mb, "system_limit": self.system_limit,
             }  # fmt: skip
             return await asyncio.to_thread(self._exchange, order)
         finally:
@@ -109,9 +113,10 @@ class SqlBox:
             process = self._start()
         self._running.add(process)
         try:
-            said, _ = process.communicate(
-                json.dumps(order).encode() + b"\n", timeout=self.timeout_s + _GRACE_S
-            )
+            with MemoryWatch(process, more_bytes=2 * self.memory_mb * 1_000_000) as watch:
+                said, _ = process.communicate(
+                    json.dumps(order).encode() + b"\n", timeout=self.timeout_s + _GRACE_S
+                )
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
@@ -119,12 +124,12 @@ class SqlBox:
         finally:
             self._running.discard(process)
             self.prepare()
+        if watch.killed:
+            raise QueryError(_TOO_MUCH)
         try:
             answer: dict[str, Any] = json.loads(said)
         except ValueError:
-            raise QueryError(
-                "its process ended without an answer: it needed more memory than a statement may have here"
-            ) from None
+            raise QueryError(f"its process ended without an answer: {_TOO_MUCH}") from None
         if "error" in answer:
             told = _NOISE.sub("", str(answer["error"])).strip()
             if "INTERRUPT" in told.upper():

@@ -26,6 +26,7 @@ from export_targets import DuckDbExport, Export, PostgresExport, SqliteExport, c
 from catalog.contracts import (
     ATTRIBUTION,
     DRIFT_SCORES,
+    FEED_QUALITY,
     HEALTH_METRICS,
     ML_FEATURES,
     OPTION_CHAIN,
@@ -47,7 +48,7 @@ from lake.table import Lake
 
 INDIA = timezone(timedelta(hours=5, minutes=30))
 DAY = date(2026, 10, 26)
-ROWS = {"paper_trading_metrics", "health_metrics", "drift_scores", "attribution"}
+ROWS = {"paper_trading_metrics", "health_metrics", "feed_quality", "drift_scores", "attribution"}
 MARK = "strikelake_export"
 
 
@@ -147,10 +148,19 @@ class SmallLake:
                "mean_absolute": 0.2, "std": 0.1, "row_count": 10}  # fmt: skip
         self.commit(ATTRIBUTION, [row])
 
+    def quality(self, day: date = DAY, minute: int = 0) -> None:
+        rows = [
+            self.keys(day, minute) | {"symbol": "NIFTY", "source": "live", "detector": detector,
+                                      "rows_seen": 40, "rows_flagged": 2 * minute, "chains": 1}
+            for detector in ("seen", "frozen")
+        ]  # fmt: skip
+        self.commit(FEED_QUALITY, rows)
+
     def fill(self, day: date = DAY) -> None:
         for minute in range(3):
             self.health(day, minute)
             self.paper(day, minute)
+            self.quality(day, minute)
             self.chains(day, minute)
             self.features(day, 10 * minute)
             self.signals(day, minute)

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from health_lake import DAY, HealthLake
 from page_server import Served, Visitor
 
 from lake.errors import QueryError
+from monitors.dashboard.memory_watch import MemoryWatch
 from monitors.dashboard.sql_box import ROWS, SqlBox
 
 
@@ -146,11 +148,13 @@ def test_an_error_says_what_is_wrong_without_the_advice_that_cannot_be_taken(vis
     assert "SET " not in text
 
 
-def run(made: HealthLake, sql: str, *, timeout_s: float = 10.0, memory_mb: int = 512) -> str:
+def run(
+    made: HealthLake, sql: str, *, timeout_s: float = 10.0, memory_mb: int = 512, system_limit: bool = True
+) -> str:
     """What a box says of a statement that must not succeed."""
 
     async def ask() -> str:
-        box = SqlBox(made.settings, timeout_s=timeout_s, memory_mb=memory_mb)
+        box = SqlBox(made.settings, timeout_s, memory_mb, system_limit)
         try:
             with pytest.raises(QueryError) as raised:
                 await box.run(sql)
@@ -176,7 +180,7 @@ def test_one_that_would_run_for_ever_is_stopped(made: HealthLake, sql: str) -> N
     assert time.monotonic() - started < 15
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the system limits a process's memory on Linux")
+@pytest.mark.parametrize("system_limit", [True, False], ids=["refused", "watched"])
 @pytest.mark.parametrize(
     "sql",
     [
@@ -187,9 +191,36 @@ def test_one_that_would_run_for_ever_is_stopped(made: HealthLake, sql: str) -> N
     ],
     ids=["long text", "list", "aggregated text", "sort"],
 )
-def test_one_that_needs_too_much_memory_fails_alone(made: HealthLake, sql: str) -> None:
-    told = run(made, sql, memory_mb=200)
+def test_one_that_needs_too_much_memory_fails_alone(made: HealthLake, sql: str, system_limit: bool) -> None:
+    told = run(made, sql, memory_mb=200, system_limit=system_limit)
     assert "memory" in told.lower() or "stopped" in told
+
+
+GREEDY = """
+import sys
+kept = []
+for step in range(1, 1000):
+    kept.append(bytearray(16_000_000))
+    kept[-1][::4096] = b"x" * len(kept[-1][::4096])  # touched, page by page
+    print(16 * step, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_process_that_grows_beyond_its_limit_is_killed_and_one_within_it_is_not() -> None:
+    words = [sys.executable, "-c", GREEDY]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as greedy:
+        with MemoryWatch(greedy, more_bytes=200_000_000) as watch:
+            said, _ = greedy.communicate(timeout=60)
+        assert watch.killed
+        assert greedy.returncode != 0
+    # All it had, in MB, is not far beyond: what it filled between two looks.
+    assert 100 <= int(said.split()[-1]) < 2_000
+    words[2] = GREEDY.replace("1000", "5")
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as modest:
+        with MemoryWatch(modest, more_bytes=200_000_000) as watch:
+            said, _ = modest.communicate(timeout=60)
+        assert (watch.killed, modest.returncode, said.split()[-1]) == (False, 0, b"64")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
