@@ -2,9 +2,12 @@
 
     python -m benchmarks.dashboard              # about a minute
     python -m benchmarks.dashboard --pages 50 --commits 40 --rows 2000
+    python -m benchmarks.dashboard --tabs       # pages are tabs of a Chromium, 24 GB and some minutes
 
 A lake of one morning is served by `strikelake dashboard` in a process of its own; a writer in this process
-commits small batches, alone, then beside open streams, by turns, so that both see the same machine.
+commits small batches, alone, then beside open streams, by turns, so that both see the same machine. The
+server's own share of a processor is told beside it: tabs take their browser's as well, which is the
+readers' and not the server's.
 """
 
 from __future__ import annotations
@@ -18,12 +21,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import httpx
+import psutil
 import pyarrow as pa
 
 from benchmarks.option_days import chain_rows
@@ -59,8 +64,23 @@ def commit(path: Path, rows: pa.Table, number: int) -> float:
     return 1000 * (time.perf_counter() - began)
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The page, in a process of its own."""
+
+    url: str
+    process: psutil.Process
+
+    def cpu_s(self) -> float:
+        """Seconds of a processor that it has taken so far."""
+        return float(sum(self.process.cpu_times()[:2]))
+
+
+Open = AbstractContextManager[None]
+
+
 @contextmanager
-def served(root: Path) -> Iterator[str]:
+def served(root: Path) -> Iterator[Served]:
     """The page, in a process of its own."""
     program = [sys.executable, "-u", "-c", "from lake.cli import main; main()"]
     with subprocess.Popen(
@@ -71,7 +91,7 @@ def served(root: Path) -> Iterator[str]:
         httpx.get(url, timeout=60)
         time.sleep(3)  # what it looks at when it is started is none of a page's cost
         try:
-            yield url.rstrip("/")
+            yield Served(url.rstrip("/"), psutil.Process(process.pid))
         finally:
             process.terminate()
 
@@ -127,7 +147,9 @@ def first_paint(url: str) -> None:
         browser.close()
 
 
-def effect_on_a_writer(lake: Lake, url: str, pages: int, commits: int, rows: int) -> None:
+def effect_on_a_writer(
+    lake: Lake, server: Served, pages: int, commits: int, rows: int, opened: Callable[[str, int], Open]
+) -> None:
     """Print what a commit and a move to the spool take, alone and beside open pages, by turns."""
     path = lake.path(OPTION_CHAIN.table)
     batch = legs(range(200, 210), 0).slice(0, rows)
@@ -135,13 +157,15 @@ def effect_on_a_writer(lake: Lake, url: str, pages: int, commits: int, rows: int
     alone: list[float] = []
     watched: list[float] = []
     spooled: dict[bool, list[float]] = {False: [], True: []}
+    shares: dict[bool, list[float]] = {False: [], True: []}
     number = 10_000
     for turn in range(4):
         is_watched = turn % 2 == 1
         with ExitStack() as stack:
             if is_watched:
-                stack.enter_context(open_pages(url, pages))
+                stack.enter_context(opened(server.url, pages))
                 time.sleep(2)
+            spent, since = server.cpu_s(), time.monotonic()
             for _ in range(commits // 2):
                 number += 1
                 (watched if is_watched else alone).append(commit(path, batch, number))
@@ -151,7 +175,12 @@ def effect_on_a_writer(lake: Lake, url: str, pages: int, commits: int, rows: int
                     offered={("option_chain", "NSE"): batch.num_rows},
                 )
                 spooled[is_watched].append(1000 * (time.perf_counter() - began))
+            shares[is_watched].append((server.cpu_s() - spent) / (time.monotonic() - since))
     spool.close()
+    print(
+        f"server  {100 * statistics.mean(shares[False]):.0f} % of a processor while nobody looks,"
+        f" {100 * statistics.mean(shares[True]):.0f} % with {pages} pages open"
+    )
     for name, without, beside in (("commit", alone, watched), ("spool", spooled[False], spooled[True])):
         print(
             f"{name:<7} alone {statistics.median(without):6.1f} ms, beside {pages} pages"
@@ -182,6 +211,25 @@ def open_pages(url: str, count: int) -> Iterator[None]:
             thread.join(timeout=20)
 
 
+@contextmanager
+def open_tabs(url: str, count: int) -> Iterator[None]:
+    """Tabs of a Chromium, each with Now open and its stream up."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        # A context each: tabs of one profile share six connections to a host.
+        pages = [browser.new_context().new_page() for _ in range(count)]
+        for page in pages:
+            page.goto(url)
+        for page in pages:
+            page.wait_for_selector('#link[data-state="live"]', timeout=60_000)
+        yield
+        live = sum(page.locator('#link[data-state="live"]').count() for page in pages)
+        print(f"tabs    {live} of {count} say at the end that they are live")
+        browser.close()
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
@@ -191,13 +239,15 @@ def main() -> None:
     parser.add_argument("--commits", type=int, default=40)
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--minutes", type=int, default=180)
+    parser.add_argument("--tabs", action="store_true", help="open them in a browser")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         lake = built(Path(folder) / "data", given.minutes)
-        with served(lake.root) as url:
-            first_bytes(url)
-            first_paint(url)
-            effect_on_a_writer(lake, url, given.pages, given.commits, given.rows)
+        with served(lake.root) as server:
+            first_bytes(server.url)
+            first_paint(server.url)
+            opened = open_tabs if given.tabs else open_pages
+            effect_on_a_writer(lake, server, given.pages, given.commits, given.rows, opened)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 -- grain: one row per event_time, symbol, received_time
 -- units: confidence and probabilities 0 to 1; top_features: z in training std, magnitude a share,
 --   contribution in log-odds, as expected and raw_score
--- note: All columns there are: a table of an earlier version lacks expected and raw_score until the next signal.
+-- note: All columns there are: a table of an earlier version lacks expected and raw_score.
 SELECT *
 FROM signals_recent
 WHERE exchange = $exchange
