@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from urllib.parse import urlencode
@@ -11,9 +10,10 @@ from pydantic import SecretStr
 
 from ingest.live.addresses import origin
 from ingest.live.delivery import Delivery
-from ingest.live.kite_chains import KiteChains
 from ingest.live.kite_instruments import Instruments
+from ingest.live.kite_messages import KiteMessages
 from ingest.live.kite_packets import is_heartbeat
+from ingest.live.tick_chains import TickChains, run_ticker
 from ingest.live.websocket import Endpoint, Limits, WebSocketFeed
 from lake.errors import SettingsError
 
@@ -83,7 +83,8 @@ async def listen(
     Raises:
         SettingsError: Too many instruments, or Kite refuses the credentials.
     """
-    chains = KiteChains(instruments, delivery, gather=every_s > 0)
+    chains = TickChains(delivery, gather=every_s > 0)
+    messages = KiteMessages(instruments, delivery, chains)
     query = urlencode(
         {"api_key": api_key.get_secret_value(), "access_token": access_token.get_secret_value()}
     )
@@ -97,7 +98,7 @@ async def listen(
                 refused_hint="the access token has ended or the API key is wrong; log in to Kite",
             ),
             delivery,
-            chains.take,
+            messages.take,
             exchanges=instruments.exchanges,
             limits=limits or Limits(silence_s=30.0),
             is_data=lambda content: not is_heartbeat(content),
@@ -106,21 +107,4 @@ async def listen(
         )
         for number, tokens in enumerate(split_tokens(instruments.tokens, tokens_a_connection))
     ]
-    tasks = [asyncio.create_task(feed.run()) for feed in feeds]
-    if every_s > 0:
-        tasks.append(asyncio.create_task(_make_chains(chains, every_s)))
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        chains.make_chains()
-
-
-async def _make_chains(chains: KiteChains, every_s: float) -> None:
-    while True:
-        await asyncio.sleep(every_s)
-        chains.make_chains()
+    await run_ticker(feeds, chains, every_s)

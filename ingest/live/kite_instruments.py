@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 
 from catalog.exchanges import canonical_exchange, canonical_symbol
+from ingest.live.tick_chains import Contract
 from ingest.sources.values import iso_date
 from lake.errors import MalformedInputError
 
@@ -28,27 +29,6 @@ _COLUMNS = frozenset(
 )
 _INDICES = "INDICES"
 _GZIP_MAGIC = b"\x1f\x8b"
-
-
-@dataclass(frozen=True, slots=True)
-class Contract:
-    """One option.
-
-    Attributes:
-        token: Kite's number of it.
-        exchange: `NSE` or `BSE`.
-        symbol: Underlying, canonical.
-        expiry: Expiry date.
-        strike: In rupees.
-        option_type: `CE` or `PE`.
-    """
-
-    token: int
-    exchange: str
-    symbol: str
-    expiry: date
-    strike: float
-    option_type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +83,7 @@ def choose(text: str, symbols: Iterable[str], *, expiries: int, today: date) -> 
         MalformedInputError: It is no such list, a line of it cannot be read, or it has none of an underlying.
     """
     wanted = list(dict.fromkeys(canonical_symbol(symbol) for symbol in symbols))
-    found: dict[str, list[Contract]] = {symbol: [] for symbol in wanted}
+    found: dict[str, dict[int, Contract]] = {symbol: {} for symbol in wanted}
     indices: dict[int, str] = {}
     reader = csv.DictReader(io.StringIO(text))
     if not set(reader.fieldnames or ()) >= _COLUMNS:
@@ -119,7 +99,7 @@ def choose(text: str, symbols: Iterable[str], *, expiries: int, today: date) -> 
             elif row["instrument_type"] in {"CE", "PE"} and canonical_symbol(row["name"]) in found:
                 contract = _contract(row)
                 if contract.expiry >= today:
-                    found[contract.symbol].append(contract)
+                    found[contract.symbol][int(row["instrument_token"])] = contract
         except (ValueError, TypeError, AttributeError) as error:
             raise MalformedInputError(f"line {line} of the list of instruments: {error}") from error
     missing = [symbol for symbol, contracts in found.items() if not contracts]
@@ -130,8 +110,8 @@ def choose(text: str, symbols: Iterable[str], *, expiries: int, today: date) -> 
         )
     chosen = {}
     for contracts in found.values():
-        nearest = sorted({contract.expiry for contract in contracts})[:expiries]
-        chosen.update({each.token: each for each in contracts if each.expiry in nearest})
+        nearest = sorted({contract.expiry for contract in contracts.values()})[:expiries]
+        chosen.update({token: each for token, each in contracts.items() if each.expiry in nearest})
     return Instruments(chosen, indices)
 
 
@@ -141,7 +121,6 @@ def _contract(row: Mapping[str, str]) -> Contract:
     if exchange is None or expiry is None:
         raise ValueError(f"exchange {row['exchange']!r}, expiry {row['expiry']!r}")
     return Contract(
-        token=int(row["instrument_token"]),
         exchange=exchange,
         symbol=canonical_symbol(row["name"]),
         expiry=expiry,

@@ -254,7 +254,9 @@ def test_the_list_of_instruments_is_read_as_kite_writes_it(recordings: Path) -> 
         options = [line for line in by_hand if line[3] == symbol and line[9] in {"CE", "PE"}]
         nearest = min(line[5] for line in options)
         expected = {(int(line[0]), float(line[6]), line[9]) for line in options if line[5] == nearest}
-        found = {(c.token, c.strike, c.option_type) for c in chosen.contracts.values() if c.symbol == symbol}
+        found = {
+            (token, c.strike, c.option_type) for token, c in chosen.contracts.items() if c.symbol == symbol
+        }
         assert found == expected
 
 
