@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 SIMULATOR = "simulator"
 WEBSOCKET = "websocket"
 KITE = "kite"
+UPSTOX_FEED = "upstox-feed"
 
 LIVE_SOURCES = {
     SIMULATOR: "seeded sessions of NSE and BSE, as a tracker would hand them over",
     "nse-poll": "NSE's website, polled: chains of indices and stocks",
     "bse-poll": "BSE's website, polled: chains of SENSEX and BANKEX",
     "upstox": "Upstox's option-chain API (v2), polled with an access token",
+    UPSTOX_FEED: "Upstox's market-data feed (v3, protobuf), gathered into chains",
     KITE: "Kite's binary ticker, gathered into chains",
     WEBSOCKET: "JSON messages of a WebSocket, in the format of a recording",
 }
@@ -43,6 +45,7 @@ Examples:
   strikelake ingest run --source simulator --speed 60
   strikelake ingest run --source nse-poll --symbols NIFTY,BANKNIFTY --every 60
   strikelake ingest run --source kite --symbols NIFTY --instruments nfo.csv
+  strikelake ingest run --source upstox-feed --symbols NIFTY,SENSEX
   strikelake ingest run --source websocket --url wss://feed.example/nse
 Credentials come from the environment (STRIKELAKE_KITE_API_KEY,
 STRIKELAKE_KITE_ACCESS_TOKEN, STRIKELAKE_UPSTOX_ACCESS_TOKEN,
@@ -58,7 +61,9 @@ def run(
     ] = None,
     every: Annotated[
         float | None,
-        typer.Option(min=0, help="Seconds between polls (60; upstox 5) or Kite's chains (1; 0: each tick)."),
+        typer.Option(
+            min=0, help="Seconds between polls (60; upstox 5), or chains of a ticker (1; 0: each tick)."
+        ),
     ] = None,
     expiries: Annotated[int, typer.Option(min=1, max=40, help="Nearest expiries of each symbol.")] = 2,
     base_url: Annotated[
@@ -123,7 +128,7 @@ def run(
         "subscribe": subscribe or [], "heartbeat": heartbeat or [], "silence": silence,
         "instruments": instruments, "user_agent": user_agent, "always": always,
     }  # fmt: skip
-    prepare = {WEBSOCKET: _websocket, KITE: _kite}.get(source, _poll)
+    prepare = {WEBSOCKET: _websocket, KITE: _kite, UPSTOX_FEED: _upstox_feed}.get(source, _poll)
     listen = prepare(source, given, reference)
     tap = StreamTap(settings)
     delivery = Delivery(tap, source, on_state=_show_state)
@@ -192,6 +197,34 @@ def _kite(source: str, given: dict[str, Any], reference: ReferenceData) -> Liste
             chosen, delivery, api_key=api_key, access_token=access_token, address=address, every_s=every,
             limits=Limits(silence_s=given["silence"] or 30.0),
             expects_data=_in_session(reference, chosen.exchanges, given["always"]),
+        )  # fmt: skip
+
+    del source
+    return listen
+
+
+def _upstox_feed(source: str, given: dict[str, Any], reference: ReferenceData) -> Listen:
+    import google.protobuf  # noqa: F401 - named by the extra that has it, if it is not there
+
+    from ingest.live import upstox_feed
+    from ingest.live.addresses import checked_address
+    from ingest.live.credentials import UPSTOX_ACCESS_TOKEN, needed_credential
+    from ingest.live.poll_sources import UPSTOX
+    from ingest.live.websocket import Limits
+
+    _need_symbols(given)
+    for symbol in given["symbols"]:
+        UPSTOX.key_of(symbol)
+    address = checked_address(given["base_url"] or UPSTOX.address, schemes=("http", "https"))
+    access_token = needed_credential(UPSTOX_ACCESS_TOKEN, os.environ)
+    every = 1.0 if given["every"] is None else given["every"]
+
+    async def listen(delivery: Delivery) -> None:
+        await upstox_feed.listen(
+            given["symbols"], delivery, access_token=access_token, expiries=given["expiries"],
+            today=lambda exchange: reference.calendar.session_date(exchange, datetime.now(UTC)),
+            address=address, every_s=every, limits=Limits(silence_s=given["silence"] or 60.0),
+            expects_data=lambda exchanges: _in_session(reference, exchanges, given["always"])(),
         )  # fmt: skip
 
     del source

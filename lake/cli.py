@@ -30,7 +30,7 @@ _EXTRAS = {
     "joblib": "explain", "evidently": "monitors", "apprise": "monitors", "httpx": "monitors",
     "scipy": "monitors", "yaml": "monitors", "litestar": "monitors", "uvicorn": "monitors",
     "jinja2": "monitors", "prometheus_client": "monitors", "psutil": "monitors",
-    "websockets": "live", "keyring": "live",
+    "websockets": "live", "keyring": "live", "google": "live",
 }  # fmt: skip
 """Packages that commands need and a plain install does not bring, and the extra that does."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -36,17 +36,19 @@ class Endpoint:
     """What to connect to, and what to say there.
 
     Attributes:
-        url: Address, secret, for some feeds want the token in it.
+        url: Address, secret, for some feeds want the token in it. For feeds whose addresses are good for one
+            connection, what gives one before each: it raises NoAddressError if there is none now, and
+            SettingsError if asking again would not help.
         shown: The address as it may be shown.
         headers: Sent with the handshake; secret.
         subscriptions: Sent on each connect, in this order.
         refused_hint: What to do when the server refuses the credentials.
     """
 
-    url: SecretStr
+    url: SecretStr | Callable[[], Awaitable[SecretStr]]
     shown: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    subscriptions: tuple[str, ...] = field(default=(), repr=False)
+    subscriptions: tuple[str | bytes, ...] = field(default=(), repr=False)
     refused_hint: str = "check the token"
 
 
@@ -72,6 +74,20 @@ class Limits:
     message_bytes: int = 32 << 20
     queue_messages: int = 512
     queue_bytes: int = 128 << 20
+
+
+class NoAddressError(Exception):
+    """There is no address to connect to now.
+
+    Attributes:
+        why: For a person, without addresses.
+        wait_s: How long the server wants to be left alone.
+    """
+
+    def __init__(self, why: str, wait_s: float = 0.0) -> None:
+        super().__init__(why)
+        self.why = why
+        self.wait_s = wait_s
 
 
 class _SilenceError(Exception):
@@ -147,8 +163,10 @@ class WebSocketFeed:
         """Connect and listen until it ends; why it did, and how long the server wants us to stay away."""
         limits = self._limits
         try:
+            url = self._endpoint.url
+            url = url if isinstance(url, SecretStr) else await url()
             async with connect(
-                self._endpoint.url.get_secret_value(),
+                url.get_secret_value(),
                 additional_headers=dict(self._endpoint.headers),
                 open_timeout=limits.open_timeout_s,
                 ping_interval=limits.ping_interval_s,
@@ -164,6 +182,8 @@ class WebSocketFeed:
                     await connection.send(subscription)
                 self._state(up=True, why="connected")
                 await self._receive(connection)
+        except NoAddressError as error:
+            return error.why, error.wait_s
         except InvalidStatus as error:
             return self._refused(error.response.status_code, error.response.headers.get("Retry-After"))
         except ConnectionClosed as error:
