@@ -1,7 +1,7 @@
 """Encodes messages as Upstox's feed v3 sends them, by the field numbers of its published .proto.
 
 It knows no parser. Protobuf's wire format (https://protobuf.dev/programming-guides/encoding/): a field is its
-number and wire type as a varint, then a varint (0), eight bytes (1), or a length and so many bytes (2). Nought
+number and wire type as a varint, then a varint (0), eight bytes (1), or a length and so many bytes (2); zero
 is not sent. What this makes, Upstox's own SDK (2.30.0) reads, and writes again byte for byte.
 """
 
