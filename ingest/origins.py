@@ -24,6 +24,9 @@ FILE: Final = "file"
 CANDLE: Final = "candle"
 """A candle in a wire format."""
 
+MESSAGE: Final = "message"
+"""A whole message of a live source."""
+
 
 class Origin(Protocol):
     """Tells where a reject comes from."""
@@ -185,6 +188,21 @@ class FileOrigin:
             "kind": FILE, "path": str(self.path.absolute()), "bytes": self.size_bytes, "sha256": self.sha256,
             "identity": self.identity, "line": self.line, "text": self.text,
         }  # fmt: skip
+
+
+@dataclass(slots=True, frozen=True)
+class MessageOrigin:
+    """A message of a live source, of which nothing was taken.
+
+    Attributes:
+        format: Name of the format that it was read in.
+    """
+
+    format: str
+
+    def described(self) -> dict[str, Any]:
+        """See `Origin`."""
+        return {"kind": MESSAGE, "format": self.format}
 
 
 def origin_of(

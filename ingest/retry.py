@@ -31,6 +31,7 @@ from ingest.retry_batch import ACCEPTED, FAILED, LOADED, Batch, DryStream, Note,
 from ingest.retry_candles import candle_again
 from ingest.retry_files import file_again
 from ingest.retry_legs import Attempt, Opened, legs_again, merged, update_again
+from ingest.retry_messages import message_again
 from ingest.sources import ADAPTERS, ANY_FORMAT, CANDLE_FORMATS, WIRES, AnyFormat
 from ingest.sources.base import FileReject, SourceAdapter, identity_of
 from ingest.sources.candle_format import CandleFormat
@@ -171,6 +172,8 @@ class _Retry:
             self._take_legs(legs)
         if candles := opened.get(origins.CANDLE, []):
             self._take_candles(candles)
+        for each in opened.get(origins.MESSAGE, ()):
+            self._take_message(each)
         for each in opened.get(origins.FILE, ()):
             self._take_file(each)
         self._batch.spool_if_full()
@@ -258,6 +261,16 @@ class _Retry:
         for reason, count in converted.rejects.items():
             self._summary.quarantined[reason] = self._summary.quarantined.get(reason, 0) + count
         return added
+
+    def _take_message(self, each: Opened) -> None:
+        """Read a message of a live source again; it and the note of it move in one piece."""
+        kept = each.kept
+        made = message_again(each, self._reference)
+        if isinstance(made, tuple):
+            self._note(kept, FAILED, made)
+            return
+        converted = convert(made, self._reference, quality=self._quality)
+        self._note(kept, ACCEPTED, rows=self._add(converted))
 
     def _take_file(self, each: Opened) -> None:
         """Read a file again; chains that an earlier reading took in are left alone."""

@@ -242,7 +242,7 @@ def _websocket(source: str, given: dict[str, Any], reference: ReferenceData) -> 
     if not given["url"]:
         raise SettingsError("--url: a websocket needs an address")
     address = checked_address(given["url"], schemes=("ws", "wss"))
-    read = read_payload(given["format"])
+    read_payload(given["format"])
     exchange = "BSE" if given["format"] == "bse-json" else "NSE"
     wants_token = any("{token}" in text for text in (address, *given["subscribe"]))
     token = (
@@ -262,7 +262,7 @@ def _websocket(source: str, given: dict[str, Any], reference: ReferenceData) -> 
     heartbeats = frozenset(given["heartbeat"])
 
     async def listen(delivery: Delivery) -> None:
-        reader = MessageReader(read, reference, delivery, exchange=exchange)
+        reader = MessageReader(given["format"], reference, delivery, exchange=exchange)
         feed = WebSocketFeed(
             endpoint, delivery, reader.take, exchanges=(exchange,),
             limits=Limits(silence_s=given["silence"] or 60.0),

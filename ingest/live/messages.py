@@ -12,6 +12,7 @@ from catalog.reference import ReferenceData
 from ingest.events import ChainUpdate, Reject
 from ingest.live.delivery import Delivery
 from ingest.live.handover import Message
+from ingest.origins import MessageOrigin
 from ingest.sources import bse_json, json_document, nse_json, upstox_log
 from ingest.sources.recorded_file import NotARecordingError
 from lake.errors import SettingsError
@@ -54,33 +55,46 @@ def read_payload(name: str) -> ReadPayload:
         raise SettingsError(f"no message format {name!r}; there are: {', '.join(FORMATS)}") from None
 
 
+def chains_in(
+    content: str | bytes, name: str, received: datetime, reference: ReferenceData
+) -> list[ChainUpdate | Reject]:
+    """The chains of one message, and what is none: all of it, or an error.
+
+    Args:
+        content: The message as it came.
+        name: Its format, one of `FORMATS`.
+        received: When it came.
+        reference: Calendar and lot sizes.
+
+    Raises:
+        NotARecordingError: It is no message of this format.
+    """
+    return list(read_payload(name)(json_document.parse(_text(content)), received, reference))
+
+
 class MessageReader:
     """Turns messages into chains for a delivery; what cannot be read goes to quarantine whole."""
 
-    def __init__(
-        self, read: ReadPayload, reference: ReferenceData, delivery: Delivery, *, exchange: str
-    ) -> None:
+    def __init__(self, name: str, reference: ReferenceData, delivery: Delivery, *, exchange: str) -> None:
         """Make a reader.
 
         Args:
-            read: One of `FORMATS`.
+            name: Format of the messages, one of `FORMATS`.
             reference: Calendar and lot sizes.
             delivery: Takes chains and rejects.
             exchange: Where messages that cannot be read are filed.
         """
-        self._read = read
+        self._format = name
         self._reference = reference
         self._delivery = delivery
         self._exchange = exchange
 
     def take(self, message: Message) -> bool:
         """Read one message; whether it was a chain. Never raises."""
+        received = datetime.fromtimestamp(message.received_ns / 1e9, UTC)
         try:
-            text = _text(message.content)
-            received = datetime.fromtimestamp(message.received_ns / 1e9, UTC)
-            payload = json_document.parse(text)
             # All of it before any of it: a message that breaks half way is kept once, whole.
-            items = list(self._read(payload, received, self._reference))
+            items = chains_in(message.content, self._format, received, self._reference)
         except NotARecordingError as error:
             self._reject(error.reason, error.detail, message)
             return False
@@ -97,7 +111,8 @@ class MessageReader:
         return True
 
     def _reject(self, reason: str, detail: str, message: Message) -> None:
-        reject = Reject(reason, detail, payload_of(message.content))
+        origin = MessageOrigin(self._format)
+        reject = Reject(reason, detail, payload_of(message.content), origin=origin)
         self._delivery.reject(self._exchange, reject, message.received_ns)
 
 
@@ -109,6 +124,19 @@ def payload_of(content: str | bytes) -> Any:
         except UnicodeDecodeError:
             return {"hex": content.hex()}
     return content
+
+
+def content_of(payload: Any) -> str | bytes:
+    """The message that `payload_of` was given.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if isinstance(payload, str):
+        return payload
+    if isinstance(payload, Mapping) and isinstance(payload.get("hex"), str):
+        return bytes.fromhex(payload["hex"])
+    raise ValueError("neither text nor bytes in hexadecimal")
 
 
 def _text(content: str | bytes) -> str:

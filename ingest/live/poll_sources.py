@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from catalog.exchanges import canonical_symbol, exchange_and_symbol, home_exchange
-from ingest.live.messages import FORMATS, ReadPayload
 from ingest.sources.recorded_file import NotARecordingError
 from ingest.sources.values import iso_date, named_month_date, shown
 from lake.errors import SettingsError
@@ -43,7 +42,7 @@ class PollSource:
         expiries_request: Asks for the expiries of an underlying.
         expiries_in: Reads that answer.
         chain_request: Asks for one chain.
-        read: Reads a chain.
+        format: Of a chain, see `ingest.live.messages.FORMATS`.
         credential: Name of the bearer token it wants, None if it wants none.
         every_s: Seconds between rounds, unless told.
     """
@@ -58,7 +57,7 @@ class PollSource:
     expiries_request: Callable[[str], Request]
     expiries_in: Callable[[Any], list[tuple[date, str]]]
     chain_request: Callable[[str, str], Request]
-    read: ReadPayload
+    format: str
     credential: str | None = None
     every_s: float = 60.0
 
@@ -112,7 +111,7 @@ NSE: Final = PollSource(
     expiries_request=lambda key: Request("/api/option-chain-contract-info", {"symbol": key}),
     expiries_in=lambda payload: _dated(payload["expiryDates"], named_month_date),
     chain_request=_nse_chain,
-    read=FORMATS["nse-json"],
+    format="nse-json",
 )  # fmt: skip
 
 _BSE_CODES: Final = {"SENSEX": "1", "BANKEX": "12"}
@@ -145,7 +144,7 @@ BSE: Final = PollSource(
     chain_request=lambda key, expiry: Request(
         "/BseIndiaAPI/api/DerivOptionChain_IV/w", {"Expiry": expiry, "scrip_cd": key, "strprice": "0"}
     ),
-    read=FORMATS["bse-json"],
+    format="bse-json",
 )  # fmt: skip
 
 _UPSTOX_KEYS: Final = {
@@ -184,7 +183,7 @@ UPSTOX: Final = PollSource(
     chain_request=lambda key, expiry: Request(
         "/v2/option/chain", {"instrument_key": key, "expiry_date": expiry}
     ),
-    read=FORMATS["upstox-chain"],
+    format="upstox-chain",
     credential="upstox_access_token",
     every_s=5.0,
 )

@@ -131,7 +131,7 @@ class Poller:
         self._underlyings = []
         for key in dict.fromkeys(source.key_of(symbol) for symbol in symbols):
             exchange = source.exchange_of(key)
-            reader = MessageReader(source.read, reference, delivery, exchange=exchange)
+            reader = MessageReader(source.format, reference, delivery, exchange=exchange)
             self._underlyings.append(_Underlying(key, exchange, reader))
         self.exchanges = tuple(sorted({each.exchange for each in self._underlyings}))
 

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from ingest.live.backoff import Backoff
 from ingest.live.delivery import Delivery
 from ingest.live.handover import Message
-from ingest.live.messages import MessageReader, read_payload
+from ingest.live.messages import MessageReader
 from ingest.live.runner import Listen
 from ingest.live.websocket import Endpoint, Limits, WebSocketFeed
 from lake.errors import SettingsError
@@ -64,7 +64,7 @@ def listener(
     """The source as the command line makes it, with short waits."""
 
     async def listen(delivery: Delivery) -> None:
-        reader = MessageReader(read_payload("nse-json"), reference, delivery, exchange="NSE")
+        reader = MessageReader("nse-json", reference, delivery, exchange="NSE")
         feed = WebSocketFeed(
             Endpoint(
                 url=SecretStr(f"{server.url}/feed?token={SECRET}"),
@@ -160,7 +160,7 @@ def test_a_burst_is_bounded_in_memory_and_every_drop_is_in_the_ledger(
         play.send(*[nifty] * sent)
         play.stay()
 
-    reader = MessageReader(read_payload("nse-json"), reference, run.delivery, exchange="NSE")
+    reader = MessageReader("nse-json", reference, run.delivery, exchange="NSE")
 
     def slow(message: Message) -> None:
         go_on.wait()

@@ -1,0 +1,39 @@
+"""Rejected messages of live sources, read again by what their format is now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from catalog.reference import ReferenceData
+from ingest.events import ChainUpdate, Reject
+from ingest.live.messages import chains_in, content_of
+from ingest.retry_legs import Opened
+from ingest.sources.recorded_file import NotARecordingError
+from lake.errors import SettingsError
+
+
+def message_again(each: Opened, reference: ReferenceData) -> list[ChainUpdate] | tuple[str, str]:
+    """The chains of a message; or reason and detail of why it still is none.
+
+    Args:
+        each: A row whose origin is a message.
+        reference: Calendar and lot sizes as they are now.
+    """
+    kept = each.kept
+    received = datetime.fromtimestamp(kept.received_us / 1e6, UTC)
+    try:
+        items = chains_in(content_of(each.payload), each.origin["format"], received, reference)
+    except NotARecordingError as error:
+        return error.reason, error.detail
+    except (SettingsError, ValueError) as error:
+        return "unknown_source", str(error)
+    chains = [item for item in items if isinstance(item, ChainUpdate)]
+    rejects = tuple(item for item in items if isinstance(item, Reject))
+    if not chains:
+        return (rejects[0].reason, rejects[0].detail) if rejects else ("no_chain", "it holds no chain")
+    received_ns = kept.received_us * 1000
+    made = [replace(chain, received_ns=received_ns, source=kept.source, identity=None) for chain in chains]
+    # What of it is no chain is a row of quarantine of its own now.
+    made[0] = replace(made[0], rejects=(*made[0].rejects, *rejects))
+    return made
