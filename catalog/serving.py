@@ -55,6 +55,7 @@ SERVING_TABLES: Sequence[ServingTable] = (
     ServingTable("signals", "signals", "event_time"),
     ServingTable("feature_summary", "ml_features", "last_event_time", by_session=True, needs_features=True),
     ServingTable("batch_quality", "option_chain", "last_event_time", by_session=True),
+    ServingTable("feed_quality", "feed_quality", "event_time"),
 )
 
 
