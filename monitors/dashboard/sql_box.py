@@ -14,6 +14,7 @@ from typing import Any
 
 from lake.errors import QueryError
 from lake.settings import Settings
+from monitors.dashboard.memory_watch import MemoryWatch
 from monitors.dashboard.sql_result import Column, Result
 
 ROWS = 1_000
@@ -36,12 +37,14 @@ class SqlBox:
     Attributes:
         settings: Of the lake.
         timeout_s: Seconds a statement may take.
-        memory_mb: Megabytes that it may take.
+        memory_mb: Megabytes that it may take, beyond what its process has before it begins.
+        system_limit: Whether the system is asked to limit it as well, where it can.
     """
 
     settings: Settings
     timeout_s: float = TIMEOUT_S
     memory_mb: int = MEMORY_MB
+    system_limit: bool = True
     _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     _spare: subprocess.Popen[bytes] | None = None
     _running: set[subprocess.Popen[bytes]] = field(default_factory=set)
@@ -97,7 +100,7 @@ class SqlBox:
             order = {
                 "root": str(lake.root.absolute()), "raw_stream": str(lake.raw_stream.absolute()),
                 "timezone": lake.timezone, "sql": sql, "form": form, "rows": rows,
-                "timeout_s": self.timeout_s, "memory_mb": self.memory_mb,
+                "timeout_s": self.timeout_s, "memory_mb": self.memory_mb, "system_limit": self.system_limit,
             }  # fmt: skip
             return await asyncio.to_thread(self._exchange, order)
         finally:
@@ -108,6 +111,8 @@ class SqlBox:
         if process.poll() is not None:
             process = self._start()
         self._running.add(process)
+        watch = MemoryWatch(process, self.memory_mb * 1_000_000)
+        watch.start()
         try:
             said, _ = process.communicate(
                 json.dumps(order).encode() + b"\n", timeout=self.timeout_s + _GRACE_S
@@ -117,8 +122,13 @@ class SqlBox:
             process.communicate()
             raise QueryError(f"it took longer than {self.timeout_s:g} s, and was stopped") from None
         finally:
+            watch.stop()
             self._running.discard(process)
             self.prepare()
+        if watch.exceeded:
+            raise QueryError(
+                f"it needed more memory than a statement may have here ({self.memory_mb} MB), and was stopped"
+            )
         try:
             answer: dict[str, Any] = json.loads(said)
         except ValueError:

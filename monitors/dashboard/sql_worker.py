@@ -1,7 +1,7 @@
 """The process that runs one statement from outside, see `sql_box`: an order in, one answer out.
 
-Its memory is limited by the system where that can be done (Linux), and by DuckDB elsewhere; it ends after one
-statement, and whoever started it kills it when its time is over.
+Its memory is limited by DuckDB, by the system where that can be done (Linux), and by whoever started it, who
+watches it and kills it when it takes too much or its time is over; it ends after one statement.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def _run(order: dict[str, Any]) -> dict[str, Any]:
     limit, zone = int(order["rows"]), ZoneInfo(order["timezone"])
     with Session(lake) as session:
         session.confine(memory_mb=int(order["memory_mb"]), threads=1)
-        _limit_memory(int(order["memory_mb"]))
+        if order["system_limit"]:
+            _limit_memory(int(order["memory_mb"]))
         alarm = threading.Timer(float(order["timeout_s"]), session.interrupt)
         alarm.daemon = True
         alarm.start()

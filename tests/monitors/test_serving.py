@@ -1,4 +1,4 @@
-"""Alerts in other databases are those of the store, read by sqlite3 itself; whatever dies, each change once."""
+"""Alerts in other databases are those of the store, read by sqlite3; whatever dies, each change once."""
 
 from __future__ import annotations
 
