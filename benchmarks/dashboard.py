@@ -24,6 +24,7 @@ from datetime import date
 from pathlib import Path
 
 import httpx
+import psutil
 import pyarrow as pa
 
 from benchmarks.option_days import chain_rows
@@ -60,8 +61,8 @@ def commit(path: Path, rows: pa.Table, number: int) -> float:
 
 
 @contextmanager
-def served(root: Path) -> Iterator[str]:
-    """The page, in a process of its own."""
+def served(root: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """The page, in a process of its own; its address and that process."""
     program = [sys.executable, "-u", "-c", "from lake.cli import main; main()"]
     with subprocess.Popen(
         [*program, "--root", str(root), "dashboard", "--port", "0"], stdout=subprocess.PIPE, text=True
@@ -71,7 +72,7 @@ def served(root: Path) -> Iterator[str]:
         httpx.get(url, timeout=60)
         time.sleep(3)  # what it looks at when it is started is none of a page's cost
         try:
-            yield url.rstrip("/")
+            yield url.rstrip("/"), psutil.Process(process.pid)
         finally:
             process.terminate()
 
@@ -182,22 +183,62 @@ def open_pages(url: str, count: int) -> Iterator[None]:
             thread.join(timeout=20)
 
 
+def effect_of_tabs(lake: Lake, url: str, server: psutil.Process, tabs: int, commits: int, rows: int) -> None:
+    """Print what tabs of a real browser cost the server and a writer; the browser's own cost is the tester's.
+
+    Each tab is of a visitor of its own: tabs of one profile share six connections to a host, so that only
+    six of them would be live. Alone, the tabs' browser runs without a page; each row says what it took.
+    """
+    from playwright.sync_api import sync_playwright
+
+    path, batch = lake.path(OPTION_CHAIN.table), legs(range(200, 210), 0).slice(0, rows)
+
+    def measure(what: str, first: int) -> None:
+        time.sleep(2)
+        own, began, all_before = sum(server.cpu_times()[:2]), time.perf_counter(), psutil.cpu_times()
+        taken = []
+        for number in range(first, first + commits):
+            taken.append(commit(path, batch, number))
+            time.sleep(0.5)
+        seconds, all_after = time.perf_counter() - began, psutil.cpu_times()
+        busy = sum(all_after[:3]) - sum(all_before[:3])
+        print(
+            f"{what:<22} commit {statistics.median(taken):6.1f} ms, slowest {max(taken):5.0f};"
+            f" server {(sum(server.cpu_times()[:2]) - own) / seconds:5.1%} of a core,"
+            f" whole machine {busy / seconds:.2f} of {psutil.cpu_count()} cores"
+        )
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        measure("no tab", 20_000)
+        for _ in range(tabs):
+            browser.new_context().new_page().goto(url, wait_until="commit", timeout=120_000)
+        pages = [context.pages[0] for context in browser.contexts]
+        for page in pages:
+            page.wait_for_selector('#link[data-state="live"]', timeout=120_000)
+        measure(f"{tabs} tabs", 30_000)
+        browser.close()
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--pages", type=int, default=50)
+    parser.add_argument("--tabs", type=int, default=0, help="so many in Chromium as well")
     parser.add_argument("--commits", type=int, default=40)
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--minutes", type=int, default=180)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         lake = built(Path(folder) / "data", given.minutes)
-        with served(lake.root) as url:
+        with served(lake.root) as (url, server):
             first_bytes(url)
             first_paint(url)
             effect_on_a_writer(lake, url, given.pages, given.commits, given.rows)
+            if given.tabs:
+                effect_of_tabs(lake, url, server, given.tabs, given.commits // 2, given.rows)
 
 
 if __name__ == "__main__":
