@@ -249,7 +249,7 @@ async def _subscribed(
             for exchange in exchanges:
                 delivery.connections.change(exchange, up=False, why=error.why)
             wait_s = backoff.next_s(error.wait_s)
-            logger.warning(
+            logger.info(
                 "no contracts", extra={"action": "listen", "why": error.why, "wait_s": round(wait_s, 1)}
             )
             await asyncio.sleep(wait_s)
