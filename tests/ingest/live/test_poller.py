@@ -95,7 +95,7 @@ def poller(
                 first_wait_s=0.02,
                 most_wait_s=0.1,
                 blocked_wait_s=0.05,
-            ),  # fmt: skip
+            ),
             address=site.url,
             limits=limits or HttpLimits(total_s=20.0),
             now=lambda: now,
