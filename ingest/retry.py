@@ -196,15 +196,10 @@ class _Retry:
             if isinstance(made, tuple):
                 self._note(each.kept, FAILED, made)
                 continue
-            if made.identity is not None and self._batch.is_known(made.identity):
-                self._note(each.kept, LOADED)
-                continue
             converted = convert_candles([made], self._reference)
             if converted.rejects:
                 self._note(each.kept, FAILED, _failure(converted))
                 continue
-            if made.identity is not None:
-                self._batch.remember(made.identity)
             self._note(each.kept, ACCEPTED, rows=1)
             self._add(converted)
             accepted += 1

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
 from catalog.reference import ReferenceData
 from ingest.events import CandleUpdate
 from ingest.retry_legs import Opened
-from ingest.sources import LINES_AGAIN
 from ingest.sources.candle_format import CandleFormat, Instrument, candle
-from ingest.sources.csv_table import LINE_TOO_LONG, read_row
 from ingest.sources.values import BadValueError
 from ingest.sources.wire_format import bind
 
@@ -31,8 +28,6 @@ def candle_again(
     wire = formats.get(origin["format"])
     if wire is None:
         return "unknown_source", f"there is no wire format {origin['format']!r} any more"
-    if origin.get("line") is not None:
-        return _line_again(each, reference)
     if not isinstance(raw, Mapping):
         return each.kept.reason, "it is no candle, whatever the format"
     start = datetime.fromisoformat(origin["start"])
@@ -68,17 +63,3 @@ def candle_again(
         day=start.date(),
         source=each.kept.source,
     )
-
-
-def _line_again(each: Opened, reference: ReferenceData) -> CandleUpdate | tuple[str, str]:
-    """A line, split again under its header."""
-    origin, kept = each.origin, each.kept
-    if kept.reason == LINE_TOO_LONG:
-        return LINE_TOO_LONG, "only its beginning is kept: the file has it"
-    row = read_row(origin["line"], origin["header"])
-    if row.fault is not None:
-        return row.fault
-    update = LINES_AGAIN[origin["format"]](row.fields, origin, reference)
-    if update.rejects:
-        return update.rejects[0].reason, update.rejects[0].detail
-    return replace(update, received_ns=kept.received_us * 1000, source=kept.source)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
-from catalog.reference import ReferenceData
-from ingest.events import CandleUpdate
 from ingest.sources import bhavcopy_legacy, bhavcopy_udiff, candle_csv, candle_json
 from ingest.sources.base import FormatAdapter, SourceAdapter
 from ingest.sources.bhavcopy_legacy import BhavcopyLegacy
@@ -35,7 +33,6 @@ __all__ = [
     "ADAPTERS",
     "ANY_FORMAT",
     "CANDLE_FORMATS",
-    "LINES_AGAIN",
     "WIRES",
     "AnyFormat",
     "adapter",
@@ -90,17 +87,6 @@ CANDLE_FORMATS: Final[Mapping[str, CandleFormat]] = MappingProxyType(
     }
 )
 """The wire formats of candles, by name: how a rejected candle of theirs is tried again."""
-
-LineAgain = Callable[[Mapping[str, str], Mapping[str, Any], ReferenceData], CandleUpdate]
-
-LINES_AGAIN: Final[Mapping[str, LineAgain]] = MappingProxyType(
-    {
-        bhavcopy_legacy.WIRE.source: bhavcopy_legacy.BHAVCOPY.line_again,
-        bhavcopy_udiff.WIRE.source: bhavcopy_udiff.BHAVCOPY.line_again,
-        candle_csv.WIRE.source: candle_csv.line_again,
-    }
-)
-"""How a damaged line of a table of candles is read again once it can be split into fields, by format."""
 
 
 def adapter(name: str, known: Mapping[str, SourceAdapter] = ADAPTERS) -> SourceAdapter:

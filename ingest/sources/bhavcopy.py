@@ -20,7 +20,6 @@ from ingest.sources.candle_format import (
     CandleFormat,
     CandleOrigin,
     Instrument,
-    LineOrigin,
     LoadsAs,
     candle,
     rejected,
@@ -81,14 +80,6 @@ class Bhavcopy:
             yield from _Runs(self, table.header, reference).of(table.rows())
             lines.check()
 
-    def line_again(
-        self, fields: Mapping[str, str], about: Mapping[str, Any], reference: ReferenceData
-    ) -> CandleUpdate:
-        """A line that can be split into fields now, alone; see `ingest.sources.candle_csv.line_again`."""
-        del about
-        (update,) = _Runs(self, tuple(fields), reference).of(iter([Row("", dict(fields), None)]))
-        return update
-
 
 @dataclass(slots=True)
 class _Run:
@@ -108,7 +99,6 @@ class _Runs:
 
     def __init__(self, bhavcopy: Bhavcopy, header: tuple[str, ...], reference: ReferenceData) -> None:
         self._of = bhavcopy
-        self._header = header
         self._reference = reference
         self._fields = bind(bhavcopy.wire.fields, header)
         # What else stands in a row (a row number, a column of tomorrow) makes it no other row.
@@ -137,8 +127,7 @@ class _Runs:
     def _add(self, run: _Run, row: Row) -> None:
         if row.fault is not None:
             run.raw.append(row.text)
-            line = LineOrigin(self._of.wire, row.text, self._header, None, SESSION_INTERVAL_S)
-            run.rejects.append(rejected(*row.fault, row.payload, line))
+            run.rejects.append(rejected(*row.fault, row.payload))
             return
         run.raw.append("\x1f".join(row.fields[name] for name in self._named))
         origin = None

@@ -80,7 +80,7 @@ def _lot_size(_row: Mapping[str, str], contract: Contract, reference: ReferenceD
     return lot_size
 
 
-BHAVCOPY: Final = Bhavcopy(
+_BHAVCOPY: Final = Bhavcopy(
     wire=WIRE,
     # With the expiry, since lots may differ by it: a run has a lot size or has none.
     run_names=("TIMESTAMP", "INSTRUMENT", "SYMBOL", "EXPIRY_DT"),
@@ -102,4 +102,4 @@ class BhavcopyLegacy:
 
     def read(self, path: Path, reference: ReferenceData) -> Iterator[CandleUpdate | FileReject]:
         """Yield the runs of one file; see `SourceAdapter.read`."""
-        return rejecting_candles(WIRE, path, BHAVCOPY.updates(path, reference))
+        return rejecting_candles(WIRE, path, _BHAVCOPY.updates(path, reference))

@@ -105,7 +105,7 @@ def _lot_size(row: Mapping[str, str], _contract: Contract, _reference: Reference
     return lot_size
 
 
-BHAVCOPY: Final = Bhavcopy(
+_BHAVCOPY: Final = Bhavcopy(
     wire=WIRE,
     run_names=("TradDt", "Src", "FinInstrmTp", "TckrSymb"),
     contract_of=_contract,
@@ -127,4 +127,4 @@ class BhavcopyUdiff:
 
     def read(self, path: Path, reference: ReferenceData) -> Iterator[CandleUpdate | FileReject]:
         """Yield the runs of one file; see `SourceAdapter.read`."""
-        return rejecting_candles(WIRE, path, BHAVCOPY.updates(path, reference))
+        return rejecting_candles(WIRE, path, _BHAVCOPY.updates(path, reference))

@@ -5,7 +5,7 @@ What the candles are of stands in the name of the file or of its folder, see `ca
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,7 @@ from typing import Any, Final
 from catalog.reference import ReferenceData
 from ingest.events import CandleUpdate
 from ingest.sources.base import FileReject
-from ingest.sources.candle_format import CandleFormat, instrument_again, rejecting_candles
+from ingest.sources.candle_format import CandleFormat, rejecting_candles
 from ingest.sources.candle_intervals import interval_of
 from ingest.sources.candle_names import instrument_of, name_of
 from ingest.sources.candle_series import CandleSeries
@@ -73,25 +73,10 @@ def _candles(path: Path, reference: ReferenceData) -> Iterator[CandleUpdate]:
         time_name = _time_name(table)
         for row in table.rows():
             if row.fault is not None:
-                yield series.line_rejected(row, table.header)
+                yield series.rejected(*row.fault, row.payload, row.text)
             else:
                 yield series.candle(iso_time(row.fields[time_name]), row.fields, row.fields[time_name])
         lines.check()
-
-
-def line_again(fields: Mapping[str, str], about: Mapping[str, Any], reference: ReferenceData) -> CandleUpdate:
-    """A line that can be split into fields now, as a reading of its file would take it in.
-
-    Args:
-        fields: Of the line.
-        about: What `LineOrigin` described.
-        reference: Calendar and lot sizes.
-    """
-    series = CandleSeries(
-        WIRE, instrument_again(about["of"]), reference, interval_s=about["interval_s"], names=fields
-    )
-    label = fields[next(name for name in WIRE.needed[0] if name in fields)]
-    return series.candle(iso_time(label), fields, label)
 
 
 class _Starts:

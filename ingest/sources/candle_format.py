@@ -161,44 +161,6 @@ class CandleOrigin:
         }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class LineOrigin:
-    """A line of a table of candles that could not be split into fields, or whose text is damaged.
-
-    Attributes:
-        wire: Its format.
-        text: The line as it stands.
-        header: Columns it stands under.
-        instrument: What the file is of; None where each line says it.
-        interval_s: Length of the candles of the file.
-    """
-
-    wire: CandleFormat
-    text: str
-    header: tuple[str, ...]
-    instrument: Instrument | None
-    interval_s: int
-
-    def described(self) -> dict[str, Any]:
-        """See `ingest.origins.Origin`."""
-        of = self.instrument
-        return {
-            "kind": CANDLE, "format": self.wire.source, "line": self.text, "header": list(self.header),
-            "interval_s": self.interval_s, "loads_as": None,
-            "of": of and {
-                "exchange": of.exchange, "symbol": of.symbol, "kind": of.kind, "strike": of.strike,
-                "expiry": None if of.expiry is None else of.expiry.isoformat(),
-                "option_type": of.option_type,
-            },
-        }  # fmt: skip
-
-
-def instrument_again(of: Mapping[str, Any]) -> Instrument:
-    """The instrument that `LineOrigin` described."""
-    expiry = None if of["expiry"] is None else date.fromisoformat(of["expiry"])
-    return Instrument(of["exchange"], of["symbol"], of["kind"], expiry, of["strike"], of["option_type"])
-
-
 def rejected(reason: str, detail: str, payload: object, origin: Origin | None = None) -> Reject:
     """Return the reject of a candle."""
     return Reject(reason, detail, payload, CANDLE_TABLE, origin)

@@ -13,13 +13,11 @@ from ingest.sources.candle_format import (
     CandleFormat,
     CandleOrigin,
     Instrument,
-    LineOrigin,
     LoadsAs,
     candle,
     rejected,
     update,
 )
-from ingest.sources.csv_table import Row
 from ingest.sources.values import BadValueError, shown
 from ingest.sources.wire_format import bind
 
@@ -76,22 +74,14 @@ class CandleSeries:
             made["volume"] = None
         return update(self._wire, self._instrument, day=day, candles=(made,), rejects=(), identity=identity)
 
-    def line_rejected(self, row: Row, header: tuple[str, ...]) -> CandleUpdate:
-        """Return the reject of a line that could not be read."""
-        assert row.fault is not None  # noqa: S101 - what tells such a line
-        origin = LineOrigin(self._wire, row.text, header, self._instrument, self._interval_s)
-        return self.rejected(*row.fault, row.payload, row.text, origin=origin)
-
-    def rejected(
-        self, reason: str, detail: str, payload: object, *raw: str, origin: LineOrigin | None = None
-    ) -> CandleUpdate:
+    def rejected(self, reason: str, detail: str, payload: object, *raw: str) -> CandleUpdate:
         """Return the reject of what is no candle; `raw` is it as it came."""
         return update(
             self._wire,
             self._instrument,
             day=None,
             candles=(),
-            rejects=(rejected(reason, detail, payload, origin),),
+            rejects=(rejected(reason, detail, payload),),
             identity=identity_of(self._identity, *raw),
         )
 

@@ -108,7 +108,7 @@ def _chains(path: Path, said: _Said, reference: ReferenceData) -> Iterator[Chain
 
 
 def _said(path: Path) -> _Said:
-    stem = path.name.removesuffix(".gz").removesuffix(".zip").removesuffix(".csv")
+    stem = path.name.removesuffix(".gz").removesuffix(".csv")
     named = _NAME.fullmatch(stem)
     folder = _FOLDER.fullmatch(path.absolute().parent.name)
     return _Said(

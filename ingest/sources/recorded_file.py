@@ -101,7 +101,7 @@ def read_text(path: Path) -> tuple[str, str | None]:
                         "too_large", f"more than {DOCUMENT_BYTES:,} bytes, unpacked, in one document"
                     )
         except BROKEN_GZIP as error:
-            damage = broken(error)
+            damage = _broken(error)
     text = content.decode("utf-8-sig", "replace")
     if damage is None and REPLACEMENT in text:
         damage = f"not UTF-8, first at character {text.index(REPLACEMENT)}"
@@ -161,7 +161,7 @@ class TextLines:
                 else:
                     yield LongLine.read(line, self._text)
         except BROKEN_GZIP as error:
-            self.damage = broken(error)
+            self.damage = _broken(error)
             raise NotARecordingError("undecodable", f"{self.damage}, after line {number}") from error
 
     def check(self) -> None:
@@ -185,8 +185,7 @@ def open_lines(path: Path) -> Iterator[TextLines]:
         yield TextLines(file)
 
 
-def broken(error: Exception) -> str:
-    """What is told of a packed file that is damaged; `error` is one of `BROKEN_GZIP`."""
+def _broken(error: Exception) -> str:
     return f"broken {'zip' if isinstance(error, zipfile.BadZipFile) else 'gzip'} ({error})"
 
 
@@ -304,7 +303,7 @@ def _content(path: Path) -> tuple[bytes, str]:
                 head += chunk[: _HEAD_BYTES - len(head)]
                 left -= len(chunk)
         except BROKEN_GZIP as error:
-            digest.update(broken(error).encode())
+            digest.update(_broken(error).encode())
     return digest.digest(), head.decode("utf-8-sig", "replace")[:_HEAD_CHARACTERS]
 
 

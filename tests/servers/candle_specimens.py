@@ -11,33 +11,29 @@ from typing import Any
 from specimen import SAMPLES, CsvSpecimen, text_of
 
 
-class BhavcopySpecimen(CsvSpecimen):
-    """An exchange's daily file of all contracts: a candle a row, all of one underlying taken in together."""
+class CandleSpecimen(CsvSpecimen):
+    """A CSV file of candles.
+
+    Attributes:
+        file_name: Where the format reads what the candles are of from a name: that name.
+        grows: Whether each candle is taken in by itself.
+        interval_s: Length of its candles.
+    """
 
     legs_per_row = 1
-    file_name = other_name = "folder/recorded.csv"
-    is_series = True
-    # Rows of one underlying are one input: what is left of those that the cut went through is another.
-    cut_is_part = False
+    file_name = "folder/recorded.csv"
+    grows = False
     interval_s = 86_400
-    symbol_column: str
+
+    def leg_count(self) -> int:
+        return len(self.rows())
 
     def with_symbol(self, symbol: str) -> bytes:
-        return self.dump([{**row, self.symbol_column: symbol} for row in self.rows()])
+        raise NotImplementedError(f"{self.source}: {symbol}")
 
 
-class CandlesSpecimen(CsvSpecimen):
-    """Candles of one instrument, which the name of the file tells."""
-
-    legs_per_row = 1
-    is_series = grows = True
-    says_symbol = counts_contracts = False
-    interval_s = 180
-
-
-class LegacyBhavcopySpecimen(BhavcopySpecimen):
+class LegacyBhavcopySpecimen(CandleSpecimen):
     source = "bhavcopy-fo"
-    symbol_column = "SYMBOL"
     path = "bhavcopy/fo_legacy_sample_01AUG2019.csv"
     time_column = "TIMESTAMP"
     number_fields = ("OPEN", "HIGH", "LOW", "CLOSE", "SETTLE_PR", "CONTRACTS", "VAL_INLAKH", "OPEN_INT",
@@ -48,6 +44,9 @@ class LegacyBhavcopySpecimen(BhavcopySpecimen):
         rows = csv.DictReader(io.StringIO(text_of(SAMPLES / self.path)))
         return self.dump([row for row in rows if row["SYMBOL"] in {"NIFTY", "BANKNIFTY"}])
 
+    def with_symbol(self, symbol: str) -> bytes:
+        return self.dump([{**row, "SYMBOL": symbol} for row in self.rows()])
+
     def relaid(self) -> Iterator[bytes]:
         yield from super().relaid()
         # As NSE shipped it: no row numbers of pandas in front, and a comma at the end of each line.
@@ -55,42 +54,46 @@ class LegacyBhavcopySpecimen(BhavcopySpecimen):
         yield "".join(line.partition(",")[2] + ",\n" for line in lines).encode()
 
 
-class UdiffBhavcopySpecimen(BhavcopySpecimen):
+class UdiffBhavcopySpecimen(CandleSpecimen):
     source = "bhavcopy-udiff"
-    symbol_column = "TckrSymb"
-    counts_contracts = False
     path = "bhavcopy/fo_udiff_excerpt_20260519.csv"
     time_column = "TradDt"
     number_fields = ("OpnPric", "HghPric", "LwPric", "ClsPric", "SttlmPric", "UndrlygPric", "OpnIntrst",
                      "ChngInOpnIntrst", "TtlTradgVol", "TtlTrfVal", "TtlNbOfTxsExctd")  # fmt: skip
 
+    def with_symbol(self, symbol: str) -> bytes:
+        return self.dump([{**row, "TckrSymb": symbol} for row in self.rows()])
 
-class OptionCandleSpecimen(CandlesSpecimen):
+
+class OptionCandleSpecimen(CandleSpecimen):
     source = "candle-csv"
     path = "kite_candles_3min_csv/sensex_options/2025-09-05/SENSEX2591180300CE_2025-09-05.csv"
-    file_name = other_name = "options/SENSEX2591180300CE_2025-09-05.csv"
+    file_name = "options/SENSEX2591180300CE_2025-09-05.csv"
     time_column = "timestamp"
     number_fields = ("open", "high", "low", "close", "volume")
+    grows = True
+    interval_s = 180
 
 
-class IndexCandleSpecimen(CandlesSpecimen):
+class IndexCandleSpecimen(CandleSpecimen):
     source = "candle-csv"
     path = "index_3min_csv/INDIA_VIX/3m.2026-01.csv"
-    file_name = other_name = "INDIA_VIX/3m.2026-01.csv"
+    file_name = "INDIA_VIX/3m.2026-01.csv"
     time_column = "datetime"
     number_fields = ("open", "high", "low", "close", "volume")
+    grows = True
+    interval_s = 180
 
 
-class CandleJsonSpecimen(CandlesSpecimen):
+class CandleJsonSpecimen(CandleSpecimen):
     source = "candle-json"
     path = "kite_candles_json/nifty50_futures_apr_2026.json"
-    file_name = other_name = "futures/nifty50_futures_apr_2026.json"
-    is_document = True
-    unknown_column = ""
+    file_name = "futures/nifty50_futures_apr_2026.json"
     number_fields = ("open", "high", "low", "close", "volume", "oi")
     time_column = "time"
     html_reason = "html_instead_of_json"
     without_rows_reason = "no_candles"
+    grows = True
     interval_s = 1800
 
     def rows(self) -> list[dict[str, Any]]:
@@ -111,3 +114,12 @@ class CandleJsonSpecimen(CandlesSpecimen):
         yield self.dump(self.rows(), indent=4)
         yield self.dump(self.rows(), indent=1).replace(b"\n", b"\r\n")
         yield self.dump(self.rows(), separators=(",", ":"))
+
+
+CANDLE_SPECIMENS: dict[str, CandleSpecimen] = {
+    "bhavcopy-fo": LegacyBhavcopySpecimen(),
+    "bhavcopy-udiff": UdiffBhavcopySpecimen(),
+    "candle-csv-option": OptionCandleSpecimen(),
+    "candle-csv-index": IndexCandleSpecimen(),
+    "candle-json": CandleJsonSpecimen(),
+}

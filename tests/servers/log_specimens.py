@@ -15,7 +15,6 @@ Answer = tuple[str, dict[str, Any]]
 
 class UpstoxSpecimen(Specimen):
     source = "upstox-log"
-    is_log = True
     legs_per_row = 2
     path = "upstox_chain_log/FinNifty.2025-01-23.payload_lines.log.gz"
     number_fields = (
@@ -88,7 +87,6 @@ class UpstoxSpecimen(Specimen):
 
 class KiteTicksSpecimen(Specimen):
     source = "kite-ticks"
-    is_log = True
     legs_per_row = 1
     path = "kite_ticks/BANKNIFTY21SEP35300PE_2021_08_20.txt.gz"
     file_name = "BANKNIFTY21SEP35300PE_2021_08_20.txt"

@@ -33,14 +33,7 @@ class Specimen(ABC):
         other_name: Another name that says the same.
         says_time: Whether the time stands in the content.
         says_symbol: Whether the underlying stands in the content.
-        unknown_column: The name that `with_unknown_column` adds; empty where fields have places and no names.
-        is_series: Whether its rows are candles and not legs of chains.
-        is_document: Whether it is read whole or not at all.
-        is_log: Whether its lines are read one by one, and lines of another kind stand between them.
-        can_be_zipped: Whether it is read out of a zip archive.
-        cut_is_part: Whether what a file that was cut gives has the identities it has in the whole one.
-        grows: Whether each candle is taken in by itself.
-        interval_s: Length of its candles.
+        unknown_column: The name that `with_unknown_column` adds.
     """
 
     source: str
@@ -55,14 +48,6 @@ class Specimen(ABC):
     other_name = "no-ending"
     says_time = says_symbol = True
     unknown_column = "brand new"
-    is_series = is_document = is_log = grows = False
-    can_be_zipped = cut_is_part = True
-    interval_s = 0
-
-    @property
-    def meant_for(self) -> str:
-        """The table that its rows are meant for."""
-        return "candles" if self.is_series else "option_chain"
 
     @abstractmethod
     def good(self) -> bytes: ...
@@ -96,7 +81,6 @@ class JsonSpecimen(Specimen):
     path: str
     html_reason = "html_instead_of_json"
     without_rows_reason = "no_legs"
-    is_document = True
 
     def document(self) -> Any:
         return json.loads(text_of(SAMPLES / self.path))

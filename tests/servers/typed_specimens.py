@@ -17,7 +17,7 @@ Columns = dict[str, list[Any]]
 class TypedSpecimen(Specimen):
     source = "nse-v3-table"
     legs_per_row = 1
-    is_text = can_be_zipped = False
+    is_text = False
     path = "nse_v3_parquet/option_chain_20260819.parquet"
     number_fields = ("ltp", "oi", "oi_chg", "volume", "iv", "spot")
     html_reason = "html_instead_of_table"

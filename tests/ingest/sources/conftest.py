@@ -10,13 +10,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from candle_specimens import (
-    CandleJsonSpecimen,
-    IndexCandleSpecimen,
-    LegacyBhavcopySpecimen,
-    OptionCandleSpecimen,
-    UdiffBhavcopySpecimen,
-)
 from log_specimens import KiteTicksSpecimen, UpstoxSpecimen
 from page_specimens import NseTableSpecimen, NseWebsiteSpecimen
 from specimen import Specimen
@@ -32,7 +25,7 @@ from text_specimens import (
 from typed_specimens import ParquetSpecimen, SqliteSpecimen
 
 from catalog.reference import ReferenceData
-from ingest.events import CandleUpdate, ChainUpdate, Reject
+from ingest.events import ChainUpdate, Reject
 from ingest.sources import adapters
 from ingest.sources.base import FileReject, SourceAdapter
 
@@ -46,42 +39,25 @@ def reference() -> ReferenceData:
 class Reading:
     """Everything one or more files gave."""
 
-    updates: list[ChainUpdate | CandleUpdate] = field(default_factory=list)
+    chains: list[ChainUpdate] = field(default_factory=list)
     files: list[FileReject] = field(default_factory=list)
-
-    @property
-    def chains(self) -> list[ChainUpdate]:
-        return [each for each in self.updates if isinstance(each, ChainUpdate)]
 
     @property
     def legs(self) -> list[dict[str, Any]]:
         return [leg for chain in self.chains for leg in (*chain.calls, *chain.puts)]
 
     @property
-    def candles(self) -> list[dict[str, Any]]:
-        """Candles without what they were made of."""
-        return [
-            {name: value for name, value in candle.items() if name not in {"raw", "origin"}}
-            for each in self.updates if isinstance(each, CandleUpdate) for candle in each.candles
-        ]  # fmt: skip
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """Legs and candles."""
-        return [*self.legs, *self.candles]
-
-    @property
     def rejects(self) -> list[Reject]:
-        return [reject for each in self.updates for reject in each.rejects]
+        return [reject for chain in self.chains for reject in chain.rejects]
 
     @property
     def accounted(self) -> int:
-        """Rows that came out, one way or the other."""
-        return len(self.rows) + len(self.rejects)
+        """Legs that came out, one way or the other."""
+        return len(self.legs) + len(self.rejects)
 
     @property
     def identities(self) -> list[bytes | None]:
-        return [each.identity for each in self.updates]
+        return [chain.identity for chain in self.chains]
 
     @property
     def file_reasons(self) -> list[str]:
@@ -105,22 +81,18 @@ def known() -> Mapping[str, SourceAdapter]:
 
 @pytest.fixture
 def read(reference: ReferenceData, tmp_path: Path, known: Mapping[str, SourceAdapter]) -> Read:
-    """Reads bytes, or files, with the adapter of a specimen, or of a name."""
+    """Reads bytes, or files, with the adapter of a name."""
     names = {each.source: each.file_name for each in SPECIMENS.values()}
 
-    def read_all(of: str | Specimen, *inputs: bytes | Path, name: str = "", using: Any = None) -> Reading:
+    def read_all(source: str, *inputs: bytes | Path, name: str = "", using: Any = None) -> Reading:
         reading = Reading()
-        source, called = (of, names[of]) if isinstance(of, str) else (of.source, of.file_name)
         for content in inputs:
-            path = content if isinstance(content, Path) else tmp_path / (name or called)
+            path = content if isinstance(content, Path) else tmp_path / (name or names[source])
             if isinstance(content, bytes):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
             for each in known[source].read(path, using or reference):
-                if isinstance(each, FileReject):
-                    reading.files.append(each)
-                else:
-                    reading.updates.append(each)
+                (reading.chains if isinstance(each, ChainUpdate) else reading.files).append(each)  # type: ignore[arg-type]
         return reading
 
     return read_all
@@ -145,18 +117,7 @@ SPECIMENS: dict[str, Specimen] = {
     "kite-ticks": KiteTicksSpecimen(),
     "nse-table-csv": NseTableSpecimen(),
     "nse-website-csv": NseWebsiteSpecimen(),
-    "bhavcopy-fo": LegacyBhavcopySpecimen(),
-    "bhavcopy-udiff": UdiffBhavcopySpecimen(),
-    "candle-csv-option": OptionCandleSpecimen(),
-    "candle-csv-index": IndexCandleSpecimen(),
-    "candle-json": CandleJsonSpecimen(),
 }
-
-
-@pytest.fixture
-def specimens() -> list[Specimen]:
-    """All of them."""
-    return list(SPECIMENS.values())
 
 
 KINDS = {
@@ -164,12 +125,6 @@ KINDS = {
     "text_specimen": lambda each: each.is_text,
     "timed_specimen": lambda each: each.says_time,
     "named_specimen": lambda each: each.says_symbol,
-    "labelled_specimen": lambda each: bool(each.unknown_column),
-    "zipped_specimen": lambda each: each.can_be_zipped,
-    "chain_specimen": lambda each: not each.is_series,
-    "named_chain": lambda each: each.says_symbol and not each.is_series,
-    "timed_chain": lambda each: each.says_time and not each.is_series,
-    "candle_specimen": lambda each: each.is_series,
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from candle_specimens import (
     CandleJsonSpecimen,
+    CandleSpecimen,
     IndexCandleSpecimen,
     LegacyBhavcopySpecimen,
     OptionCandleSpecimen,
@@ -16,7 +17,6 @@ from candle_specimens import (
 )
 from deltalake import DeltaTable
 from small_files import write_lots
-from specimen import CsvSpecimen
 
 from ingest.load import LoadSummary, load
 from ingest.retry import retry
@@ -30,7 +30,7 @@ SPECIMENS = (
 each_format = pytest.mark.parametrize("one", SPECIMENS, ids=lambda one: type(one).__name__)
 
 
-def load_into(root: Path, one: CsvSpecimen, content: bytes) -> LoadSummary:
+def load_into(root: Path, one: CandleSpecimen, content: bytes) -> LoadSummary:
     path = root.parent / "files" / one.file_name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -44,7 +44,7 @@ def candles(root: Path) -> list[dict[str, Any]]:
 
 
 @each_format
-def test_a_null_form_that_was_not_known(one: CsvSpecimen, tmp_path: Path) -> None:
+def test_a_null_form_that_was_not_known(one: CandleSpecimen, tmp_path: Path) -> None:
     name = one.number_fields[-1]
     ours, other = tmp_path / "ours", tmp_path / "other"
     assert load_into(ours, one, one.with_value(name, "n.a.")).quarantined == {"bad_number": 1}
@@ -62,7 +62,7 @@ def test_a_null_form_that_was_not_known(one: CsvSpecimen, tmp_path: Path) -> Non
 
 
 @each_format
-def test_a_candle_that_breaks_the_contract_keeps_what_it_was(one: CsvSpecimen, tmp_path: Path) -> None:
+def test_a_candle_that_breaks_the_contract_keeps_what_it_was(one: CandleSpecimen, tmp_path: Path) -> None:
     wire = CANDLE_FORMATS[one.source]
     field = next(each for each in wire.fields if each.column == "close")
     name = next(each for each in field.names if each in one.number_fields)

@@ -11,14 +11,12 @@ import pytest
 from specimen import CsvSpecimen
 
 from catalog.reference import ReferenceData
-from ingest import retry_candles, retry_legs
 from ingest.events import ChainUpdate
 from ingest.load import load
 from ingest.rejects import Selection
 from ingest.retry import retry
 from ingest.sources import WIRES
 from ingest.sources.base import FileReject, SourceAdapter
-from ingest.sources.csv_table import Row, read_row
 from lake.settings import Settings
 
 LOTS = "exchange,symbol,valid_from,lot_size\n"
@@ -113,22 +111,24 @@ def chain_as_it_came(specimen: Any, reference: ReferenceData, loads: Loads) -> A
     return first.raw_legs.chain
 
 
-def test_a_null_form_that_was_not_known(chain_specimen: Any, loads: Loads) -> None:
-    number_field = chain_specimen.number_fields[0]
-    wire = WIRES[chain_specimen.source]
+def test_a_null_form_that_was_not_known(specimen: Any, loads: Loads) -> None:
+    number_field = specimen.number_fields[0]
+    wire = WIRES[specimen.source]
     fixed = {**WIRES, wire.source: replace(wire, nulls=wire.nulls | {"n.a."})}
     check_comes_in_once(
-        chain_specimen,
+        specimen,
         loads,
-        chain_specimen.with_value(number_field, "n.a."),
-        chain_specimen.with_value(number_field, ""),
+        specimen.with_value(number_field, "n.a."),
+        specimen.with_value(number_field, ""),
         "bad_number",
         wires=fixed,
     )
 
 
-def test_a_time_format_that_was_not_known(timed_chain: Any, loads: Loads, reference: ReferenceData) -> None:
-    specimen = timed_chain
+def test_a_time_format_that_was_not_known(
+    timed_specimen: Any, loads: Loads, reference: ReferenceData
+) -> None:
+    specimen = timed_specimen
     text = chain_as_it_came(specimen, reference, loads).event_time
     wire = WIRES[specimen.source]
 
@@ -144,8 +144,8 @@ def test_a_time_format_that_was_not_known(timed_chain: Any, loads: Loads, refere
     )  # fmt: skip
 
 
-def test_a_symbol_that_was_not_known(named_chain: Any, loads: Loads, reference: ReferenceData) -> None:
-    specimen = named_chain
+def test_a_symbol_that_was_not_known(named_specimen: Any, loads: Loads, reference: ReferenceData) -> None:
+    specimen = named_specimen
     right = chain_as_it_came(specimen, reference, loads).symbol
     wire = WIRES[specimen.source]
 
@@ -159,32 +159,32 @@ def test_a_symbol_that_was_not_known(named_chain: Any, loads: Loads, reference: 
     )  # fmt: skip
 
 
-def test_a_number_out_of_bounds_is_read_again_from_what_came(chain_specimen: Any, loads: Loads) -> None:
+def test_a_number_out_of_bounds_is_read_again_from_what_came(specimen: Any, loads: Loads) -> None:
     # -7.25 is a number to the adapter, but no price that the contract allows; fixed, it reads no price there.
-    wire = WIRES[chain_specimen.source]
+    wire = WIRES[specimen.source]
     field = next(one.names[0] for one in wire.calls if one.column == "ltp")
-    if chain_specimen.source == "nse-json":
+    if specimen.source == "nse-json":
         field = "lastPrice"
     calls, puts = (tuple(one for one in side if one.column != "ltp") for side in (wire.calls, wire.puts))
     fixed = {**WIRES, wire.source: replace(wire, calls=calls, puts=puts)}
     check_comes_in_once(
-        chain_specimen, loads, chain_specimen.with_value(field, "-7.25"),
-        chain_specimen.with_value(field, ""), "contract", wires=fixed,
+        specimen, loads, specimen.with_value(field, "-7.25"), specimen.with_value(field, ""), "contract",
+        wires=fixed,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("how", ["retry", "load", "retry, then load", "load, then retry"])
-def test_a_lot_size_that_was_not_known(named_chain: Any, loads: Loads, how: str) -> None:
-    content = named_chain.with_symbol("NEWINDEX")
-    exchange = WIRES[named_chain.source].exchange or "NSE"
+def test_a_lot_size_that_was_not_known(named_specimen: Any, loads: Loads, how: str) -> None:
+    content = named_specimen.with_symbol("NEWINDEX")
+    exchange = WIRES[named_specimen.source].exchange or "NSE"
     lots = f"{LOTS}{exchange},NEWINDEX,2000-01-01,600\n"
     ours, other = lake_with(loads.folder / "ours"), lake_with(loads.folder / "other", lots)
-    loads.load(named_chain, other, content)
-    summary = loads.load(named_chain, ours, content)
-    if not WIRES[named_chain.source].counts_contracts:
+    loads.load(named_specimen, other, content)
+    summary = loads.load(named_specimen, ours, content)
+    if not WIRES[named_specimen.source].counts_contracts:
         assert summary.quarantined == {}
         return
-    rejected = named_chain.leg_count()
+    rejected = named_specimen.leg_count()
     assert summary.quarantined == {"unknown_lot_size": rejected}
     assert retry(ours).failed == {"unknown_lot_size": rejected}
     (ours.root / "lot_sizes.csv").write_text(lots, encoding="utf-8")
@@ -194,28 +194,28 @@ def test_a_lot_size_that_was_not_known(named_chain: Any, loads: Loads, how: str)
             assert done.accepted + done.loaded == rejected
             assert done.loaded == (rejected if how == "load, then retry" else 0)
         else:
-            loads.load(named_chain, ours, content)
+            loads.load(named_specimen, ours, content)
     assert without_receipt(rows_of(ours)) == without_receipt(rows_of(other))
     if "retry" in how:
         assert retry(ours).tried == 0
 
 
 def test_one_leg_of_a_chain_without_a_lot_size_keeps_a_load_from_doubling_it(
-    named_chain: Any, loads: Loads
+    named_specimen: Any, loads: Loads
 ) -> None:
-    if not WIRES[named_chain.source].counts_contracts:
+    if not WIRES[named_specimen.source].counts_contracts:
         pytest.skip("its legs need no lot size")
-    content = named_chain.with_symbol("NEWINDEX")
+    content = named_specimen.with_symbol("NEWINDEX")
     ours = lake_with(loads.folder / "ours")
-    loads.load(named_chain, ours, content)
-    exchange = WIRES[named_chain.source].exchange or "NSE"
+    loads.load(named_specimen, ours, content)
+    exchange = WIRES[named_specimen.source].exchange or "NSE"
     (ours.root / "lot_sizes.csv").write_text(f"{LOTS}{exchange},NEWINDEX,2000-01-01,600\n", encoding="utf-8")
     first = rows_of(ours, "quarantine")[0]["reject_id"]
     assert retry(ours, Selection(id=first)).accepted == 1
-    loads.load(named_chain, ours, content)
+    loads.load(named_specimen, ours, content)
     retry(ours)
     rows = rows_of(ours)
-    assert len(rows) == named_chain.leg_count()
+    assert len(rows) == named_specimen.leg_count()
 
 
 class Repaired:
@@ -238,25 +238,22 @@ class Repaired:
 
 
 @pytest.mark.parametrize("gone", ["kept", "moved away"])
-def test_a_file_that_no_adapter_could_read(chain_specimen: Any, loads: Loads, gone: str) -> None:
+def test_a_file_that_no_adapter_could_read(specimen: Any, loads: Loads, gone: str) -> None:
     junk = b"\x1f\x8bjunk"  # a gzip file, it seems, and a broken one
     ours, other = lake_with(loads.folder / "ours"), lake_with(loads.folder / "other")
-    summary = loads.load(chain_specimen, ours, junk + chain_specimen.good())
+    summary = loads.load(specimen, ours, junk + specimen.good())
     ((reason, count),) = summary.quarantined.items()
     assert (count, rows_of(ours)) == (1, [])
     if gone == "moved away":
-        loads.path(chain_specimen).unlink()
+        loads.path(specimen).unlink()
     scratch = loads.folder / "scratch"
     scratch.mkdir()
     assert retry(ours).failed == {reason: 1}
-    fixed = {
-        **loads.known,
-        chain_specimen.source: Repaired(chain_specimen.source, junk, scratch, loads.known),
-    }
+    fixed = {**loads.known, specimen.source: Repaired(specimen.source, junk, scratch, loads.known)}
     done = retry(ours, adapters=fixed)
     assert (done.tried, done.accepted, done.failed) == (1, 1, {})
-    assert done.rows == {"option_chain": chain_specimen.leg_count()}
-    loads.load(chain_specimen, other, chain_specimen.good())
+    assert done.rows == {"option_chain": specimen.leg_count()}
+    loads.load(specimen, other, specimen.good())
     came_in = rows_of(ours)
     assert without_receipt(came_in) == without_receipt(rows_of(other))
     assert {row["received_time"] for row in came_in} == {
@@ -264,18 +261,18 @@ def test_a_file_that_no_adapter_could_read(chain_specimen: Any, loads: Loads, go
     }
     # Twice is once, by a retry and by a load of what is right.
     assert retry(ours, adapters=fixed).tried == 0
-    loads.load(chain_specimen, ours, chain_specimen.good())
+    loads.load(specimen, ours, specimen.good())
     assert rows_of(ours) == came_in
 
 
-def test_a_word_for_call_that_was_not_known(chain_specimen: Any, loads: Loads) -> None:
-    wire = WIRES[chain_specimen.source]
-    if chain_specimen.source != "nse-live-csv":
+def test_a_word_for_call_that_was_not_known(specimen: Any, loads: Loads) -> None:
+    wire = WIRES[specimen.source]
+    if specimen.source != "nse-live-csv":
         pytest.skip("it has no such column")
-    bad = chain_specimen.good().replace(b"Call", b"Ruf")
+    bad = specimen.good().replace(b"Call", b"Ruf")
     fixed = {**WIRES, wire.source: replace(wire, option_types={**wire.option_types, "ruf": "CE"})}
-    assert bad != chain_specimen.good()
-    check_comes_in_once(chain_specimen, loads, bad, chain_specimen.good(), "bad_option_type", wires=fixed)
+    assert bad != specimen.good()
+    check_comes_in_once(specimen, loads, bad, specimen.good(), "bad_option_type", wires=fixed)
 
 
 def _ragged(content: bytes) -> bytes:
@@ -285,7 +282,7 @@ def _ragged(content: bytes) -> bytes:
 
 
 def test_a_damaged_line_is_split_again_and_still_fails(text_specimen: Any, loads: Loads) -> None:
-    if not isinstance(text_specimen, CsvSpecimen) or text_specimen.is_document:
+    if not isinstance(text_specimen, CsvSpecimen):
         pytest.skip("it is no table")
     ours = lake_with(loads.folder / "ours")
     summary = loads.load(text_specimen, ours, _ragged(text_specimen.good()))
@@ -294,32 +291,3 @@ def test_a_damaged_line_is_split_again_and_still_fails(text_specimen: Any, loads
     assert retry(ours).failed == summary.quarantined
     assert rows_of(ours, "quarantine") == before
     assert all("one more" in row["origin"] for row in before)
-
-
-def test_a_damaged_line_comes_in_once_when_it_can_be_split(
-    text_specimen: Any, loads: Loads, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As if a stray field at the end of a line had been passed over from the start."""
-    if not isinstance(text_specimen, CsvSpecimen) or text_specimen.is_document:
-        pytest.skip("it is no table")
-    ours, other = lake_with(loads.folder / "ours"), lake_with(loads.folder / "other")
-    content = _ragged(text_specimen.good())
-    assert set(loads.load(text_specimen, ours, content).quarantined) == {"ragged_row"}
-    rejects = len(rows_of(ours, "quarantine"))
-
-    def forgiving(line: str, header: Any) -> Row:
-        return read_row(line.removesuffix(",one more"), header)
-
-    monkeypatch.setattr(retry_candles, "read_row", forgiving)
-    monkeypatch.setattr(retry_legs, "read_row", forgiving)
-    done = retry(ours)
-    assert (done.tried, done.accepted, done.failed) == (rejects, rejects, {})
-    assert retry(ours).tried == 0
-    loads.load(text_specimen, other, text_specimen.good())
-    table = text_specimen.meant_for
-    timeless = {"received_time", "dq_flags"}
-    came_in, at_once = (
-        [{name: value for name, value in row.items() if name not in timeless} for row in rows_of(lake, table)]
-        for lake in (ours, other)
-    )
-    assert sorted(came_in, key=repr) == sorted(at_once, key=repr)
