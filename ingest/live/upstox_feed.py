@@ -193,16 +193,18 @@ class _Api:
             NoAddressError: There is none now.
             SettingsError: The token is refused, or the address is not encrypted.
         """
-        payload, content = await self._get(_AUTHORIZE, {})
+        # An answer that is no page may hold an address, also when it is cut off: it is not kept.
+        payload, content = await self._get(_AUTHORIZE, {}, is_secret=True)
         data = payload.get("data") if isinstance(payload, Mapping) else None
         found = data.get("authorized_redirect_uri") if isinstance(data, Mapping) else None
         if not isinstance(found, str) or not urlsplit(found).hostname:
-            # The answer may hold the address in another place: it is not kept.
             self._keep("unknown_shape", f"{len(content):,} bytes without an address of the feed", b"")
             raise NoAddressError("the answer has no address of the feed")
         return SecretStr(checked_address(found, schemes=self._schemes))
 
-    async def _get(self, path: str, params: Mapping[str, str]) -> tuple[Any, bytes]:
+    async def _get(
+        self, path: str, params: Mapping[str, str], *, is_secret: bool = False
+    ) -> tuple[Any, bytes]:
         try:
             answer = await self._client.get(path, params)
         except NoAnswerError as error:
@@ -220,8 +222,9 @@ class _Api:
         try:
             return json_document.parse(answer.content.decode("utf-8-sig")), answer.content
         except (NotARecordingError, UnicodeDecodeError):
-            self._keep("unknown_shape", "an answer that is no JSON", answer.content)
-            raise NoAddressError("an answer that is no JSON") from None
+            detail = f"an answer of {len(answer.content):,} bytes that is no JSON"
+            self._keep("unknown_shape", detail, b"" if is_secret else answer.content)
+            raise NoAddressError(detail) from None
 
     def _keep(self, reason: str, detail: str, content: bytes) -> None:
         self._delivery.reject(self._exchange, Reject(reason, detail, payload_of(content)), time.time_ns())

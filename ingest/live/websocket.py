@@ -30,6 +30,12 @@ _protocol_logger.setLevel(logging.WARNING)
 _REFUSED = frozenset({401, 403})
 _TOO_BIG = 1009
 
+_REFUSALS = 10
+"""So many addresses for one connection may be refused in a row: with the default waits, two minutes or more.
+
+A server that takes one connection at a time refuses the next while it has not noticed that the last is gone.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
@@ -38,7 +44,8 @@ class Endpoint:
     Attributes:
         url: Address, secret, for some feeds want the token in it. For feeds whose addresses are good for one
             connection, what gives one before each: it raises NoAddressError if there is none now, and
-            SettingsError if asking again would not help.
+            SettingsError if asking again would not help. Such an address may be refused although the token
+            is good, for it was used or the last connection still counts; the next one is tried then.
         shown: The address as it may be shown.
         headers: Sent with the handshake; secret.
         subscriptions: Sent on each connect, in this order.
@@ -133,6 +140,7 @@ class WebSocketFeed:
         self._expects_data = expects_data
         self._backoff = backoff or Backoff()
         self._line = line
+        self._refusals = 0
         self._handover = HandOver(
             most_messages=limits.queue_messages, most_bytes=limits.queue_bytes, on_drop=self._dropped
         )
@@ -143,7 +151,8 @@ class WebSocketFeed:
         """Listen until cancelled; what was received is parsed before it ends.
 
         Raises:
-            SettingsError: The server refuses the credentials (401, 403): trying again would not help.
+            SettingsError: The server refuses the credentials (401, 403): trying again would not help. Of
+                addresses for one connection, ten in a row.
         """
         parser = asyncio.create_task(self._parse_all())
         try:
@@ -180,6 +189,7 @@ class WebSocketFeed:
             ) as connection:
                 for subscription in self._endpoint.subscriptions:
                     await connection.send(subscription)
+                self._refusals = 0
                 self._state(up=True, why="connected")
                 await self._receive(connection)
         except NoAddressError as error:
@@ -231,12 +241,16 @@ class WebSocketFeed:
                 raise
 
     def _refused(self, status: int, retry_after: str | None) -> tuple[str, float]:
+        wait_s = retry_after_s(retry_after)
         if status in _REFUSED:
+            self._refusals += 1
+            if not isinstance(self._endpoint.url, SecretStr) and self._refusals < _REFUSALS:
+                return f"the server refused the address it gave (HTTP {status})", wait_s
             raise SettingsError(
                 f"{self._endpoint.shown} refused the connection (HTTP {status}):"
                 f" {self._endpoint.refused_hint}"
             )
-        return f"the server answered HTTP {status}", retry_after_s(retry_after)
+        return f"the server answered HTTP {status}", wait_s
 
     def _closed(self, error: ConnectionClosed) -> str:
         ours = error.sent.code if error.sent is not None else None

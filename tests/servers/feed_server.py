@@ -67,6 +67,7 @@ class FeedServer:
         self.closing = threading.Event()
         self._scripts = list(scripts)
         self._refuse = refuse
+        self._refusals: list[HTTPStatus] = []
         self._lock = threading.Lock()
         self._played = 0
         quiet = logging.getLogger("tests.feed_server")
@@ -89,7 +90,16 @@ class FeedServer:
 
     def _answer(self, connection: ServerConnection, request: Any) -> Any:
         self.requests.append(request)
-        return connection.respond(self._refuse, "no") if self._refuse is not None else None
+        refuse = self._refuse
+        with self._lock:
+            if self._refusals:
+                refuse = self._refusals.pop()
+        return connection.respond(refuse, "no") if refuse is not None else None
+
+    def refuse_next(self, count: int, status: HTTPStatus) -> None:
+        """Refuse the next connections."""
+        with self._lock:
+            self._refusals = [status] * count
 
     def _play(self, connection: ServerConnection) -> None:
         with self._lock:

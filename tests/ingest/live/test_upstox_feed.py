@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -345,19 +346,75 @@ def test_the_api_may_fail_first_and_pages_instead_of_json_are_kept(
         play.stay()
 
     page = Reply(body=b"<html>maintenance</html>")
-    fails = [page, Reply(500, b"{}"), Reply(429, b"{}"), json_reply({"status": "success", "data": {}})]
+    secret = f"wss://feed.example/?code={CODE}"
+    fails = [
+        page, Reply(500, b"{}"), Reply(429, b"{}"), json_reply({"status": "success", "data": {}}),
+        json_reply({"status": "success", "data": {"address": secret}}),
+        Reply(body=b'{"data": {"authorized_redirect_uri": "' + secret.encode()),
+    ]  # fmt: skip
     run = new_run("upstox-feed")
     with upstox(recorded, script, authorize=list(fails)) as (site, server):
         chain = json_reply({"status": "success", "data": recorded.contracts})
         site.on(CONTRACTS_PATH, in_turn(page, json_reply({"status": "error"}), chain))
         run.until(lambda: run.delivery.counts.chains == 1, listener(site))
         assert len(site.requests(CONTRACTS_PATH)) == 3
-        assert len(site.requests(AUTHORIZE)) == 5
+        assert len(site.requests(AUTHORIZE)) == len(fails) + 1
         assert server.connections == 1
     assert Counter(row["reason"] for row in lake.rows("quarantine")) == {
-        "html_instead_of_json": 2, "unknown_shape": 2
+        "html_instead_of_json": 2, "unknown_shape": 4
     }  # fmt: skip
+    assert CODE not in str(lake.rows("quarantine"))
     assert run.ups == [False, True, False]
+
+
+def test_an_address_that_is_refused_is_asked_for_anew_while_the_token_is_good(
+    lake: Any, new_run: Any, recorded: Recorded
+) -> None:
+    """One connection an app: the server may count the last one for a while after it was cut."""
+    key, quote = next(iter(recorded.quotes.items()))
+
+    def cut(play: Play) -> None:
+        subscribed(play)
+        play.send(packets.response(packets.LIVE, {key: packets.option(quote)}, AT_MS))
+        server.refuse_next(3, HTTPStatus.FORBIDDEN)
+        play.cut()
+
+    def after(play: Play) -> None:
+        subscribed(play)
+        play.send(packets.response(packets.LIVE, {key: packets.option(quote)}, AT_MS + 1_000))
+        play.stay()
+
+    run = new_run("upstox-feed")
+    with upstox(recorded, cut, after) as (site, server):
+        run.until(lambda: run.delivery.counts.chains == 2, listener(site, every_s=0))
+        codes = [request.path.rpartition("=")[2] for request in server.requests]
+    assert codes == [f"{CODE}-{number}" for number in range(5)]
+    assert run.ups == [True, False, True, False]
+    assert len(lake.rows()) == 2
+
+
+def test_addresses_that_are_refused_again_and_again_end_it_with_words(
+    new_run: Any, recorded: Recorded
+) -> None:
+    run = new_run("upstox-feed")
+    with upstox(recorded, lambda play: play.stay()) as (site, server):
+        server.refuse_next(1_000, HTTPStatus.UNAUTHORIZED)
+        with pytest.raises(SettingsError, match="HTTP 401") as raised:
+            run.until(lambda: False, listener(site))
+    assert server.connections == 10
+    assert CODE not in str(raised.value)
+
+
+def test_a_list_of_contracts_with_a_strike_that_no_number_holds_is_kept_and_asked_for_again(
+    lake: Any, new_run: Any, recorded: Recorded
+) -> None:
+    bad = [{**recorded.contracts[0], "strike_price": 10**400}]
+    run = new_run("upstox-feed")
+    with upstox(recorded, lambda play: play.stay()) as (site, _):
+        good = json_reply({"status": "success", "data": recorded.contracts})
+        site.on(CONTRACTS_PATH, in_turn(json_reply({"status": "success", "data": bad}), good))
+        run.until(lambda: True in run.ups, listener(site))
+    assert [row["reason"] for row in lake.rows("quarantine")] == ["unknown_shape"]
 
 
 @pytest.mark.parametrize("path", [CONTRACTS_PATH, AUTHORIZE])
