@@ -19,7 +19,8 @@ https://upstox.com/developer/api-documentation/v3/get-market-data-feed
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -29,7 +30,7 @@ from typing import Any, Final
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 
-from lake.errors import MalformedInputError
+from ingest.live.tick_parts import TickerError
 
 _PACKAGE: Final = "strikelake.upstox"
 # Message -> field -> number and type; messages by their names, lists with "*"; maps are lists.
@@ -54,20 +55,20 @@ _MESSAGES: Final[Mapping[str, Mapping[str, tuple[int, str]]]] = MappingProxyType
     }
 )  # fmt: skip
 
-MARKET_INFO: Final = b"\x08\x02"
-"""What a message about the state of segments begins with: field 1, `type`, is 2."""
+_TYPE: Final = b"\x08"
+_FEEDS: Final = b"\x12"
+"""What the fields 1, `type`, and 2, `feeds`, begin with."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_MS: Final = 253_402_300_799_000  # the end of the year 9999
 
 
-class FeedError(MalformedInputError):
-    """Bytes that are no message of the feed."""
+# The tag of a key, its length, and how a key begins: `NSE_FO|`, `BSE_INDEX|`.
+_KEY: Final = re.compile(rb"\x0a([\x04-\x7f])(?=[A-Z]{2,5}_[A-Z]{2,8}\|)")
 
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
+
+class FeedError(TickerError):
+    """Bytes that are no message of the feed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,13 @@ class Tick:
         key: Instrument, e.g. `NSE_FO|45450`.
         ltp: Last price in rupees, None for none; of an index its value.
         values: Columns of a leg, see `ingest.live.tick_chains.TickChains.take`; None of an index.
+        is_told: Whether it comes with values of a kind that is known.
     """
 
     key: str
     ltp: float | None
     values: dict[str, Any] | None
+    is_told: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ class Feed:
 
     Attributes:
         at: The server's time; None if it is not told.
-        ticks: One an instrument.
+        ticks: One an instrument, in the order of the message.
     """
 
     at: datetime | None
@@ -102,18 +105,54 @@ def read_feed(content: bytes) -> Feed:
     """Read a message.
 
     Raises:
-        FeedError: `bad_protobuf`: it is none, or cut off; `bad_event_time`; `unknown_shape`: an instrument
-            without values.
+        FeedError: `bad_protobuf`: it is none, or cut off; `bad_event_time`.
     """
-    response: Any = _response()
-    try:
-        response.ParseFromString(content)
-    except DecodeError:
-        raise FeedError("bad_protobuf", f"{len(content):,} bytes that are no message of the feed") from None
+    response = _parsed(content)
     if not 0 <= response.currentTs <= _LATEST_MS:
         raise FeedError("bad_event_time", f"currentTs is {response.currentTs}")
     at = _EPOCH + timedelta(milliseconds=response.currentTs) if response.currentTs else None
     return Feed(at, tuple(_ticks(response)))
+
+
+def has_ticks(content: bytes) -> bool:
+    """Whether a message says anything of an instrument, or cannot be read.
+
+    The state of segments, and messages with the time alone, come whether quotes do or not.
+    """
+    if content.startswith(_FEEDS) or (content[:1] == _TYPE and content[2:3] == _FEEDS):
+        return True  # as Upstox writes all its messages, and cheap to see
+    try:
+        return len(_parsed(content).feeds) > 0
+    except FeedError:
+        return True
+
+
+def part_of(content: bytes, positions: Sequence[int]) -> bytes:
+    """A message with some of the instruments of another one, all that it says of them included.
+
+    Raises:
+        FeedError: As of `read_feed`.
+    """
+    response = _parsed(content)
+    part: Any = _message_class()()
+    part.type, part.currentTs = response.type, response.currentTs
+    part.feeds.extend(response.feeds[position] for position in positions)
+    return bytes(part.SerializeToString())
+
+
+def keys_in(content: bytes) -> Iterator[str]:
+    """What may be keys of instruments, in a message that cannot be read, too."""
+    for found in _KEY.finditer(content):
+        yield content[found.end() : found.end() + found[1][0]].decode("utf-8", "replace")
+
+
+def _parsed(content: bytes) -> Any:
+    response: Any = _message_class()()
+    try:
+        response.ParseFromString(content)
+    except DecodeError:
+        raise FeedError("bad_protobuf", f"{len(content):,} bytes that are no message of the feed") from None
+    return response
 
 
 def _ticks(response: Any) -> Iterator[Tick]:
@@ -131,7 +170,7 @@ def _ticks(response: Any) -> Iterator[Tick]:
         elif feed.HasField("ltpc"):
             yield Tick(entry.key, _price(feed.ltpc.ltp), None)
         else:
-            raise FeedError("unknown_shape", f"{entry.key!r} comes without values")
+            yield Tick(entry.key, None, None, is_told=False)
 
 
 def _leg(key: str, one: Any, depth: Any) -> Tick:
@@ -154,10 +193,6 @@ def _leg(key: str, one: Any, depth: Any) -> Tick:
 
 def _price(rupees: float) -> float | None:
     return rupees or None
-
-
-def _response() -> Message:
-    return _message_class()()
 
 
 @cache

@@ -28,7 +28,7 @@ from ingest.live import upstox_feed
 from ingest.live.backoff import Backoff
 from ingest.live.delivery import Delivery
 from ingest.live.runner import Listen
-from ingest.live.upstox_messages import FeedError, read_feed
+from ingest.live.upstox_messages import FeedError, has_ticks, keys_in, read_feed
 from ingest.live.websocket import Limits
 from lake.errors import SettingsError
 
@@ -304,6 +304,89 @@ def test_silence_is_noticed_although_segments_are_told_and_pings_answered(
     assert run.states[1].why == "no data for 0.3 s"
 
 
+def test_messages_with_the_time_alone_do_not_hide_silence(new_run: Any, recorded: Recorded) -> None:
+    def script(play: Play) -> None:
+        subscribed(play)
+        for number in range(2_000):
+            play.send(packets.response(packets.LIVE, {}, AT_MS + number), b"")
+            if play.over(0.02):
+                return
+
+    run = new_run("upstox-feed")
+    with upstox(recorded, script) as (site, server):
+        run.until(lambda: server.connections >= 2, listener(site, silence_s=0.3))
+    assert run.states[1].why == "no data for 0.3 s"
+
+
+def test_quotes_are_taken_whatever_the_message_says_it_is_and_a_broken_one_about_segments_is_kept(
+    lake: Any, new_run: Any, recorded: Recorded
+) -> None:
+    key, quote = next(iter(recorded.quotes.items()))
+    feeds = {key: packets.option(quote)}
+    in_another_order = packets.whole(3, AT_MS) + packets.response(packets.INFO, feeds, 0)
+
+    def script(play: Play) -> None:
+        subscribed(play)
+        play.send(packets.market_info(AT_MS)[:-1], packets.market_info(AT_MS))
+        play.send(packets.response(packets.INFO, feeds, AT_MS), in_another_order)
+        play.stay()
+
+    run = new_run("upstox-feed")
+    with upstox(recorded, script) as (site, _):
+        run.until(lambda: run.delivery.counts.chains == 2, listener(site, every_s=0))
+    assert [row["event_time"] for row in lake.rows()] == [AT, AT]
+    assert [row["reason"] for row in lake.rows("quarantine")] == ["bad_protobuf"]
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -1.0])
+def test_an_index_at_a_value_that_cannot_be_spoils_no_chain(
+    lake: Any, new_run: Any, recorded: Recorded, value: float
+) -> None:
+    key, quote = next(iter(recorded.quotes.items()))
+
+    def script(play: Play) -> None:
+        subscribed(play)
+        play.send(packets.response(packets.LIVE, {INDEX: packets.index(recorded.spot)}, AT_MS))
+        feeds = {INDEX: packets.index(value), key: packets.option(quote)}
+        play.send(packets.response(packets.LIVE, feeds, AT_MS))
+        play.stay()
+
+    run = new_run("upstox-feed")
+    with upstox(recorded, script) as (site, _):
+        run.until(lambda: run.delivery.counts.chains == 1, listener(site, every_s=0))
+    assert [row["underlying_price"] for row in lake.rows()] == [recorded.spot]
+    assert [row["reason"] for row in lake.rows("quarantine")] == ["bad_number"]
+
+
+def test_an_instrument_that_was_not_asked_for_costs_no_other_in_its_message(
+    lake: Any, new_run: Any, recorded: Recorded
+) -> None:
+    (key, quote), (empty, _), *_ = recorded.quotes.items()
+    feeds = {"NSE_FO|1": packets.full_option(quote), key: packets.option(quote), empty: b""}
+
+    def script(play: Play) -> None:
+        subscribed(play)
+        play.send(packets.response(packets.LIVE, feeds, AT_MS))
+        play.stay()
+
+    run = new_run("upstox-feed")
+    with upstox(recorded, script) as (site, _):
+        run.until(lambda: run.delivery.counts.chains == 1, listener(site, every_s=0))
+    assert len(lake.rows()) == 1
+    kept = {row["reason"]: _bytes(row["payload"]) for row in lake.rows("quarantine")}
+    assert set(kept) == {"unknown_token", "unknown_shape"}
+    # All that came of it, and of it alone; protobuf may write fields in another order.
+    alone = packets.response(packets.LIVE, {"NSE_FO|1": feeds["NSE_FO|1"]}, AT_MS)
+    assert Counter(kept["unknown_token"]) == Counter(alone)
+    assert kept["unknown_shape"] == packets.response(packets.LIVE, {empty: b""}, AT_MS)
+    assert lake.totals()["difference"] == 0
+
+
+def _bytes(payload: str) -> bytes:
+    found = json.loads(payload)
+    return found.encode() if isinstance(found, str) else bytes.fromhex(found["hex"])
+
+
 def test_a_burst_keeps_the_newest_of_each_contract_and_counts_what_was_overtaken(
     lake: Any, new_run: Any, recorded: Recorded
 ) -> None:
@@ -498,3 +581,5 @@ def test_the_command_runs_it_and_never_shows_the_token(
 def test_any_bytes_are_a_feed_or_an_error_of_it(content: bytes) -> None:
     with suppress(FeedError):
         assert all(isinstance(tick.key, str) for tick in read_feed(content).ticks)
+    assert isinstance(has_ticks(content), bool)
+    assert all(isinstance(key, str) for key in keys_in(content))
