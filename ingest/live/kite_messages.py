@@ -43,7 +43,8 @@ class KiteMessages:
             else:
                 self._take_ticks(content, message)
         except Exception as error:
-            # Not foreseen; but a reader that died would turn the feed into a silent hole.
+            # Not foreseen; but a reader that died would turn the feed into a silent hole. Some of it may have
+            # been taken, so it is kept without what it takes to be tried again.
             logger.exception("message could not be read", extra={"action": "read_message"})
             detail = f"reading it raised {type(error).__name__}"
             reject = Reject("unreadable", detail, payload_of(content))

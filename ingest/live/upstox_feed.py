@@ -79,10 +79,12 @@ class UpstoxMessages:
         except FeedError as error:
             self._keep(error.reason, error.detail, content, message.received_ns)
         except Exception as error:
-            # Not foreseen; but a reader that died would turn the feed into a silent hole.
+            # Not foreseen; but a reader that died would turn the feed into a silent hole. Some of it may have
+            # been taken, so it is kept without what it takes to be tried again.
             logger.exception("message could not be read", extra={"action": "read_message"})
             detail = f"reading it raised {type(error).__name__}"
-            self._keep("unreadable", detail, content, message.received_ns)
+            reject = Reject("unreadable", detail, payload_of(content))
+            self._delivery.reject(self._exchange, reject, message.received_ns)
 
     def _take(self, content: bytes, received_ns: int) -> None:
         """Take what can be taken; instruments that cannot be are kept, those of one reason together."""

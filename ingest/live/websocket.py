@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from ingest.events import Reject
+from ingest.live.addresses import origin
 from ingest.live.backoff import Backoff
 from ingest.live.delivery import Delivery
 from ingest.live.handover import HandOver, Message
@@ -97,6 +98,14 @@ class NoAddressError(Exception):
         self.wait_s = wait_s
 
 
+class _Connect(connect):
+    """Follows redirects on the same host only: subscriptions may hold a token, as headers do."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        found = super().process_redirect(exc)
+        return found if not isinstance(found, str) or origin(found) == origin(self.uri) else exc
+
+
 class _SilenceError(Exception):
     """No data for too long."""
 
@@ -174,7 +183,7 @@ class WebSocketFeed:
         try:
             url = self._endpoint.url
             url = url if isinstance(url, SecretStr) else await url()
-            async with connect(
+            async with _Connect(
                 url.get_secret_value(),
                 additional_headers=dict(self._endpoint.headers),
                 open_timeout=limits.open_timeout_s,

@@ -68,6 +68,8 @@ class FeedServer:
         self._scripts = list(scripts)
         self._refuse = refuse
         self._refusals: list[HTTPStatus] = []
+        self.redirects: dict[str, str] = {}
+        """Where to, by path without its query."""
         self._lock = threading.Lock()
         self._played = 0
         quiet = logging.getLogger("tests.feed_server")
@@ -90,6 +92,10 @@ class FeedServer:
 
     def _answer(self, connection: ServerConnection, request: Any) -> Any:
         self.requests.append(request)
+        if target := self.redirects.get(request.path.partition("?")[0]):
+            response = connection.respond(HTTPStatus.TEMPORARY_REDIRECT, "elsewhere")
+            response.headers["Location"] = target
+            return response
         refuse = self._refuse
         with self._lock:
             if self._refusals:

@@ -214,6 +214,32 @@ def test_a_bad_value_of_an_index_is_kept_and_the_one_before_it_stands(
     assert [row["reason"] for row in lake.rows("quarantine")] == ["bad_number"]
 
 
+def test_a_fault_of_the_reader_costs_one_message_and_not_the_feed(
+    lake: Any,
+    legs: dict[str, tuple[Contract, dict[str, float]]],
+    ticks: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key, (contract, quote) = next(iter(legs.items()))
+    subscribed = Subscribed({key: contract}, {FINNIFTY: "FINNIFTY"})
+    instruments = Instruments({TOKEN: contract}, {BANKNIFTY: "BANKNIFTY"})
+    take, calls = TickChains.take, iter([RuntimeError, None, RuntimeError, None])
+
+    def faulty(chains: TickChains, *given: Any) -> None:
+        if (error := next(calls)) is not None:
+            raise error
+        take(chains, *given)
+
+    monkeypatch.setattr(TickChains, "take", faulty)
+    good = upstox.response(upstox.LIVE, {key: upstox.option(quote)}, AT_MS)
+    heard(lake, lambda d, c: UpstoxMessages(subscribed, d, c), good, good, at=AT)
+    packet = kite.message([kite.full_packet({**ticks[0], "timestamp": "2025-01-23T13:53:26"})])
+    heard(lake, lambda d, c: KiteMessages(instruments, d, c), packet, packet, at=AT)
+    assert len(lake.rows()) == 2
+    kept = lake.rows("quarantine")
+    assert [(row["reason"], row["origin"]) for row in kept] == [("unreadable", None)] * 2
+
+
 def test_a_library_that_is_missing_is_said_and_nothing_is_lost(
     lake: Any, legs: dict[str, tuple[Contract, dict[str, float]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
