@@ -17,6 +17,7 @@ import kite_packets as kite
 import pytest
 import upstox_packets as upstox
 
+from catalog.dq_flags import DqFlag
 from ingest.live import kite_packets, upstox_messages
 from ingest.live.delivery import Delivery
 from ingest.live.handover import Message
@@ -131,6 +132,8 @@ def test_a_message_of_upstox_comes_in_with_the_contracts_and_the_underlying_of_i
     assert {(row["symbol"], row["event_time"], row["underlying_price"], row["source"]) for row in rows} == {
         ("FINNIFTY", AT, SPOT, "some-ticker")
     }
+    # A tick without its chain cannot be judged.
+    assert {row["dq_flags"] for row in rows} == {int(DqFlag.UNCHECKED)}
     again = retry(lake.settings)
     assert (again.tried, len(lake.rows())) == (0, len(named))
     assert lake.totals()["difference"] == lake.totals(app_id="backfill")["difference"] == 0

@@ -453,13 +453,16 @@ def test_the_api_may_fail_first_and_pages_instead_of_json_are_kept(
 def test_an_address_that_is_refused_is_asked_for_anew_while_the_token_is_good(
     lake: Any, new_run: Any, recorded: Recorded
 ) -> None:
-    """One connection an app: the server may count the last one for a while after it was cut."""
+    """One connection an app: the server may count the last one for a while after it was cut.
+
+    Each time anew: what was refused before the last good connection counts no more.
+    """
     key, quote = next(iter(recorded.quotes.items()))
 
     def cut(play: Play) -> None:
         subscribed(play)
         play.send(packets.response(packets.LIVE, {key: packets.option(quote)}, AT_MS))
-        server.refuse_next(3, HTTPStatus.FORBIDDEN)
+        server.refuse_next(6, HTTPStatus.FORBIDDEN)
         play.cut()
 
     def after(play: Play) -> None:
@@ -468,12 +471,12 @@ def test_an_address_that_is_refused_is_asked_for_anew_while_the_token_is_good(
         play.stay()
 
     run = new_run("upstox-feed")
-    with upstox(recorded, cut, after) as (site, server):
-        run.until(lambda: run.delivery.counts.chains == 2, listener(site, every_s=0))
+    with upstox(recorded, cut, cut, after) as (site, server):
+        run.until(lambda: run.delivery.counts.chains == 3, listener(site, every_s=0))
         codes = [request.path.rpartition("=")[2] for request in server.requests]
-    assert codes == [f"{CODE}-{number}" for number in range(5)]
-    assert run.ups == [True, False, True, False]
-    assert len(lake.rows()) == 2
+    assert codes == [f"{CODE}-{number}" for number in range(15)]
+    assert run.ups == [True, False, True, False, True, False]
+    assert len(lake.rows()) == 3
 
 
 def test_addresses_that_are_refused_again_and_again_end_it_with_words(
