@@ -151,7 +151,7 @@ def _kite(content: bytes) -> Iterator[Heard]:
 
 
 def _upstox(content: bytes) -> Iterator[Heard]:
-    from ingest.live.upstox_messages import read_feed
+    from ingest.live.upstox_protobuf import read_feed
 
     feed = read_feed(content)
     # In a map of protobuf the last entry of a key counts.

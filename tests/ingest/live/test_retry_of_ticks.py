@@ -18,15 +18,15 @@ import pytest
 import upstox_packets as upstox
 
 from catalog.dq_flags import DqFlag
-from ingest.live import kite_packets, upstox_messages
+from ingest.live import kite_packets, upstox_protobuf
 from ingest.live.delivery import Delivery
 from ingest.live.handover import Message
 from ingest.live.kite_instruments import Instruments
 from ingest.live.kite_messages import KiteMessages
 from ingest.live.tick_chains import Contract, TickChains
 from ingest.live.upstox_contracts import Subscribed
-from ingest.live.upstox_feed import UpstoxMessages
-from ingest.live.upstox_messages import FeedError
+from ingest.live.upstox_messages import UpstoxMessages
+from ingest.live.upstox_protobuf import FeedError
 from ingest.retry import retry
 from ingest.tap import StreamTap
 
@@ -107,7 +107,7 @@ def test_a_message_of_upstox_comes_in_with_the_contracts_and_the_underlying_of_i
     )
     index = upstox.response(upstox.LIVE, {FINNIFTY: upstox.index(SPOT)}, AT_MS)
     subscribed = Subscribed({key: contract for key, (contract, _) in legs.items()}, {FINNIFTY: "FINNIFTY"})
-    parsed = upstox_messages._parsed
+    parsed = upstox_protobuf._parsed
 
     def broken(content: bytes) -> Any:
         if content == message:
@@ -115,7 +115,7 @@ def test_a_message_of_upstox_comes_in_with_the_contracts_and_the_underlying_of_i
         return parsed(content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(upstox_messages, "_parsed", broken)
+        patch.setattr(upstox_protobuf, "_parsed", broken)
         heard(lake, lambda d, c: UpstoxMessages(subscribed, d, c), index, message, at=AT)
         (kept,) = lake.rows("quarantine")
         still = retry(lake.settings)
@@ -252,7 +252,7 @@ def test_a_library_that_is_missing_is_said_and_nothing_is_lost(
     subscribed = Subscribed({key: contract}, {FINNIFTY: "FINNIFTY"})
     heard(lake, lambda d, c: UpstoxMessages(subscribed, d, c), message[:-9], at=AT)
     with monkeypatch.context() as patch:
-        patch.delitem(sys.modules, "ingest.live.upstox_messages")
+        patch.delitem(sys.modules, "ingest.live.upstox_protobuf")
         patch.setitem(sys.modules, "google.protobuf", None)
         without = retry(lake.settings)
     assert without.failed == {"library_missing": 1}

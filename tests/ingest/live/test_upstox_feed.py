@@ -28,7 +28,7 @@ from ingest.live import upstox_feed
 from ingest.live.backoff import Backoff
 from ingest.live.delivery import Delivery
 from ingest.live.runner import Listen
-from ingest.live.upstox_messages import FeedError, has_ticks, keys_in, read_feed
+from ingest.live.upstox_protobuf import FeedError, has_ticks, keys_in, read_feed
 from ingest.live.websocket import Limits
 from lake.errors import SettingsError
 
