@@ -19,7 +19,7 @@ from ingest.sources.csv_table import CsvTable
 from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import open_lines, rejecting
 from ingest.sources.strike_table import needed_columns, one_chain
-from ingest.sources.values import Unit, day_first_time, run_together_date
+from ingest.sources.values import INDIA, Unit, day_first_time, run_together_date
 from ingest.sources.wire_format import Field, WireFormat
 
 
@@ -44,12 +44,10 @@ WIRE: Final = WireFormat(
     exchange="NSE",
     suffixes=(".csv",),
     nulls=frozenset({"", "-", "NaN", "nan"}),
+    timezone=INDIA,
     event_time=day_first_time,
     expiry=run_together_date,
-    symbol_names=(),
-    time_names=(),
     strike_names=("StrikePrice",),
-    expiry_names=(),
     calls=_fields("Call"),
     puts=_fields("Put"),
     ignored=frozenset({"", "CallNetChng", "PutNetChng"}),
