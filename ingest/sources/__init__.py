@@ -115,4 +115,5 @@ def recording_files(source: SourceAdapter, path: Path) -> list[Path]:
 
 
 def _has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
-    return path.name.lower().removesuffix(".gz").endswith(suffixes)
+    name = path.name.lower()
+    return name.removesuffix(".gz").removesuffix(".zip").endswith(suffixes) or name.endswith(suffixes)

@@ -51,7 +51,7 @@ class SourceAdapter(Protocol):
     """What the format is, for a person who has such files."""
 
     suffixes: tuple[str, ...]
-    """File name endings a folder is searched for, lower case; `.gz` after them is accepted too."""
+    """File name endings a folder is searched for, lower case; `.gz` or `.zip` after them is accepted too."""
 
     def recognises(self, sample: Sample) -> bool:
         """Whether the content is in this format; of one file, at most one adapter may say so."""

@@ -57,6 +57,8 @@ WIRE: Final = WireFormat(
 _NEEDED: Final = needed_columns(WIRE, optional=("underlying_price",))
 _NAME = re.compile(
     r"(?P<symbol>.+)_(?P<date>[0-9]{2}-[0-9]{2}-[0-9]{4})_(?P<hour>[0-9]{2})[\W_]?(?P<minute>[0-9]{2})"
+    r"(?:\.csv)?(?:\.gz|\.zip)?",
+    re.IGNORECASE,
 )
 _FOLDER = re.compile(r"[0-9]{1,2}[A-Za-z]{3}[0-9]{4}")
 
@@ -106,8 +108,7 @@ def _chains(path: Path, said: _Said, reference: ReferenceData) -> Iterator[Chain
 
 
 def _said(path: Path) -> _Said:
-    stem = path.name.removesuffix(".gz").removesuffix(".csv")
-    named = _NAME.fullmatch(stem)
+    named = _NAME.fullmatch(path.name)
     folder = _FOLDER.fullmatch(path.absolute().parent.name)
     return _Said(
         symbol=named["symbol"] if named else None,
