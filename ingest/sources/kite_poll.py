@@ -164,7 +164,7 @@ class _Poll:
             fields = each.fields
             for option_type, bound in self._sides:
                 if each.fault is not None:
-                    line = Line(each.text, self._table.header)
+                    line = Line(each.text, self._table.header, place=each.place)
                     group.chain.reject(option_type, *each.fault, each.payload, line=line)
                 else:
                     group.chain.add(

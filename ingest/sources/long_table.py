@@ -102,7 +102,7 @@ class LongTable:
             chain = Chain(self.wire, reference, symbol=symbol, event_time=poll_time)
             for row in rows:
                 if row.fault is not None:
-                    line = Line(row.text, tuple(header), self.option_type_name)
+                    line = Line(row.text, tuple(header), self.option_type_name, row.place)
                     chain.reject(None, *row.fault, row.payload, line=line)
                 else:
                     self._add(chain, row.fields, fields)

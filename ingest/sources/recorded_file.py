@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from catalog.quarantine_store import recorded_file
 from ingest.events import CHAIN_TABLE, ChainUpdate, Reject
-from ingest.origins import FileOrigin
+from ingest.origins import FileOrigin, Place
 from ingest.sources.base import FileReject, identity_of
 from ingest.sources.values import shown
 from ingest.sources.wire_format import WireFormat
@@ -113,22 +113,31 @@ class LongLine(str):
 
     Attributes:
         characters: Its length.
+        place: Where it stands; None where its file is not known.
     """
 
     characters: int
+    place: Place | None
 
     @classmethod
-    def read(cls, head: str, text: io.TextIOWrapper) -> LongLine:
+    def read(cls, head: str, text: io.TextIOWrapper, path: Path | None, number: int) -> LongLine:
         """Read the rest of a line of which `head` is the beginning, keeping none of it."""
         digest = hashlib.blake2b(digest_size=16)
+        whole = hashlib.sha256()
         characters = len(head)
         piece = head
         while piece and not piece.endswith("\n"):
-            digest.update(piece.encode("utf-8", "surrogatepass"))
+            data = piece.encode("utf-8", "surrogatepass")
+            digest.update(data)
+            whole.update(data)
             piece = text.readline(LINE_CHARACTERS)
             characters += len(piece)
+        # The line's own text is a part of identities that lakes remember: its digest stays without the end.
+        whole.update(piece.removesuffix("\n").encode("utf-8", "surrogatepass"))
         line = cls(f"{head[:_HEAD_CHARACTERS]}... ({characters:,} characters, {digest.hexdigest()})")
         line.characters = characters
+        length = characters - piece.endswith("\n")
+        line.place = None if path is None else Place(path, number, length, whole.hexdigest())
         return line
 
 
@@ -139,8 +148,9 @@ class TextLines:
         damage: What was wrong with the bytes so far, None if nothing.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, path: Path | None = None) -> None:
         self._text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline=None)
+        self._path = path
         self.damage: str | None = None
 
     def __iter__(self) -> Iterator[str]:
@@ -159,7 +169,7 @@ class TextLines:
                 if len(line) < LINE_CHARACTERS or line.endswith("\n"):
                     yield line.rstrip("\n")
                 else:
-                    yield LongLine.read(line, self._text)
+                    yield LongLine.read(line, self._text, self._path, number)
         except BROKEN_GZIP as error:
             self.damage = _broken(error)
             raise NotARecordingError("undecodable", f"{self.damage}, after line {number}") from error
@@ -182,7 +192,7 @@ def open_lines(path: Path) -> Iterator[TextLines]:
         OSError: The file cannot be opened or read.
     """
     with open_content(path) as file:
-        yield TextLines(file)
+        yield TextLines(file, path)
 
 
 def _broken(error: Exception) -> str:

@@ -59,7 +59,7 @@ def one_chain(
         raw.append(row.text)
         for option_type, fields in sides:
             if row.fault is not None:
-                line = Line(row.text, tuple(table.header))
+                line = Line(row.text, tuple(table.header), place=row.place)
                 chain.reject(option_type, *row.fault, row.payload, expiry=expiry, line=line)
             else:
                 chain.add(option_type, row.fields, fields, strike=row.fields[strike_name], expiry=expiry)
