@@ -118,8 +118,9 @@ def retry(
                     store = QuarantineStore(settings.lake)
                     again = _Retry(stream, reference, store, formats, adapters, summary, lines)
                     for piece in chosen.pieces:
-                        for _, group in groupby(rejects.rows(piece), key=lambda kept: kept.input):
-                            given = list(group)
+                        groups = groupby(rejects.rows(piece), key=lambda kept: kept.input)
+                        # By where they stand: ids have no order, and lines are found by passing over a file.
+                        for given in sorted((list(group) for _, group in groups), key=_place):
                             again.take(given)
                             if advance:
                                 advance(len(given))
@@ -329,28 +330,33 @@ class _Retry:
         kept = each.kept
         failure: tuple[str, str] | None = None
         rows = 0
+        is_new, is_known = False, False
         try:
             with file_again(kept, each.origin, self._store) as path:
                 for item in self._reader(kept.source).read(path, self._reference):
                     if isinstance(item, FileReject):
                         failure = failure or (item.reject.reason, item.reject.detail)
+                    elif (taken := self._take_update(item, kept)) is None:
+                        is_known = True
                     else:
-                        rows += self._take_update(item, kept)
+                        is_new, rows = True, rows + taken
         except NotARecordingError as error:
             failure = (error.reason, error.detail)
         except MalformedInputError as error:
             failure = (NOT_AT_HAND, str(error))
         except OSError as error:
             failure = (NOT_AT_HAND, f"it cannot be read: {error.strerror or error}")
-        self._note(kept, FAILED if failure else ACCEPTED, failure, rows=rows)
+        outcome = LOADED if is_known and not is_new else ACCEPTED
+        self._note(kept, FAILED if failure else outcome, failure, rows=rows)
 
-    def _take_update(self, update: ChainUpdate | CandleUpdate, kept: Kept) -> int:
+    def _take_update(self, update: ChainUpdate | CandleUpdate, kept: Kept) -> int | None:
+        """Take in what is new of an update; how many rows, None if it came in before."""
         if update.identity is None or self._batch.is_known(update.identity):
-            return 0
+            return None
         if isinstance(update, CandleUpdate):
             rest = without_known(update, self._batch.known_among)
             if rest is None:
-                return 0
+                return None
             update = rest
             self._batch.remember(*rest.parts)
         update.received_ns = kept.received_us * 1000
@@ -386,6 +392,15 @@ class _Retry:
         if outcome != FAILED:
             self._batch.remember(_identity(kept))
         self._batch.note(Note(kept, outcome, reason, detail, rows))
+
+
+def _place(rows: list[Kept]) -> tuple[str, int]:
+    """File and number of the first line that is to be read again; all others come before."""
+    for kept in rows:
+        if kept.origin is not None and '"place": {' in kept.origin:
+            place = json.loads(kept.origin)["place"]
+            return place["path"], place["line"]
+    return "", 0
 
 
 def _unjudged(entry: Entry) -> Entry:
