@@ -16,6 +16,7 @@ from ingest.sources.recorded_file import (
     LongLine,
     NotARecordingError,
     TextLines,
+    WideLine,
 )
 from ingest.sources.values import shown
 
@@ -41,6 +42,11 @@ class Row(NamedTuple):
     fields: dict[str, Any]
     fault: tuple[str, str] | None
     place: Place | None = None
+
+    @property
+    def identified(self) -> str:
+        """The line as identities have it."""
+        return self.text.shortened if isinstance(self.text, WideLine) else self.text
 
     @property
     def payload(self) -> dict[str, Any]:

@@ -160,7 +160,7 @@ class _Poll:
         if strike is not None:
             group.strikes.add(strike)
         for each in (*early, row):
-            group.raw.append(each.text)
+            group.raw.append(each.identified)
             fields = each.fields
             for option_type, bound in self._sides:
                 if each.fault is not None:

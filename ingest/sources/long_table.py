@@ -106,7 +106,7 @@ class LongTable:
                     chain.reject(None, *row.fault, row.payload, line=line)
                 else:
                     self._add(chain, row.fields, fields)
-            raw = (row.text for row in rows)
+            raw = (row.identified for row in rows)
             symbol_text, time_text = ("" if each is None else str(each) for each in (symbol, poll_time))
             identity = identity_of(self.wire.source, symbol_text, time_text, header_text, *raw)
             yield chain.finish(occurrences.identity(identity))

@@ -176,6 +176,10 @@ def case(kind: Kind, tmp_path: Path) -> Case:
 @pytest.fixture
 def rejected(case: Case, monkeypatch: pytest.MonkeyPatch) -> Case:
     """The file was loaded by an adapter that refused one line of it, and tried again in vain."""
+    if case.kind.reason == "line_too_long":
+        # What identities have of a line does not change with the limit.
+        size = max(map(len, case.kind.content.decode().splitlines()))
+        monkeypatch.setattr(recorded_file, "IDENTIFIED_CHARACTERS", size - 10)
     with monkeypatch.context() as patch:
         case.kind.faulty(patch)
         assert case.load(case.ours).quarantined == {case.kind.reason: 1}
@@ -208,11 +212,11 @@ def test_a_line_comes_in_once_when_it_can_be_read(rejected: Case) -> None:
 def test_a_line_that_a_load_brought_in_is_not_brought_in_by_a_retry(rejected: Case) -> None:
     case = rejected
     case.load(case.other)
-    # A table's poll is known as a whole: there, only a retry brings a line in.
-    if case.load(case.ours).rows:
-        assert case.retry()["loaded"] == 1
-    else:
-        case.retry()
+    # A poll is known as a whole: there, only a retry brings a line in.
+    loaded = case.load(case.ours).rows
+    assert loaded == (0 if case.kind.source == "nse-live-csv" else case.kind.rows)
+    done = case.retry()
+    assert (done["loaded"], done["accepted"]) == ((1, 0) if loaded else (0, 1))
     assert case.rows(case.ours) == case.rows(case.other)
     assert case.listed() == []
     check_books(case.ours)
