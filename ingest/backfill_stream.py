@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
 from catalog.quarantine_store import Kept, QuarantineStore
@@ -50,6 +50,10 @@ class BackfillStream:
     def known(self, identity: bytes) -> bool:
         """Whether this was taken in before."""
         return bool(self._spool.known([identity]))
+
+    def known_among(self, identities: Sequence[bytes]) -> set[bytes]:
+        """Those that were taken in before."""
+        return self._spool.known(identities)
 
     def put(
         self,

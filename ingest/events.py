@@ -96,6 +96,8 @@ class CandleUpdate:
         source: Name of the source adapter.
         rejects: What the source could not convert.
         identity: What makes this update the same one when it is loaded again.
+        parts: Identity of each candle, then of each reject, where another update may have some of them, as
+            when a file was cut short and comes again whole; empty where an update comes whole or not at all.
     """
 
     exchange: str
@@ -106,6 +108,7 @@ class CandleUpdate:
     source: str
     rejects: tuple[Reject, ...] = ()
     identity: bytes | None = None
+    parts: tuple[bytes, ...] = ()
 
 
 def legs_in(legs: Any) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from catalog.quarantine_store import Kept
 from catalog.reference import ReferenceData
 from ingest.backfill_stream import APP_ID, BackfillStream
+from ingest.candle_parts import without_known
 from ingest.convert import convert
 from ingest.convert_candles import convert_candles
 from ingest.events import (
@@ -51,7 +52,8 @@ class LoadSummary:
         chains: Chain updates taken in.
         rows: Rows of chains and candles taken in and committed.
         candles: Those of candles among them.
-        known: Chains, candles and rejects that an earlier load took in, left alone.
+        known: Chains, candles (of bhavcopies, runs of them) and rejects that an earlier load took in, left
+            alone.
         quarantined: Rows in quarantine, by reason.
         mirrored: False if the catalog could not be reached.
     """
@@ -94,7 +96,15 @@ class _Loader:
             if item.identity in self._identities or self._stream.known(item.identity):
                 self._summary.known += 1
                 return
-            self._identities[item.identity] = None
+            if isinstance(item, CandleUpdate):
+                rest = without_known(item, self._known_among)
+                if rest is None:
+                    self._summary.known += 1
+                    return
+                item = rest
+                self._identities.update(dict.fromkeys(item.parts))
+            if item.identity is not None:
+                self._identities[item.identity] = None
         if isinstance(item, FileReject):
             self._take_file_reject(item)
             return
@@ -108,6 +118,9 @@ class _Loader:
             self._summary.chains += 1
         if self._rows >= _SPOOL_ROWS:
             self.spool()
+
+    def _known_among(self, identities: Sequence[bytes]) -> set[bytes]:
+        return self._stream.known_among(identities) | self._identities.keys() & set(identities)
 
     def spool(self) -> None:
         converted = convert(self._chains, self._reference, quality=self._quality)

@@ -24,6 +24,9 @@ FILE: Final = "file"
 CANDLE: Final = "candle"
 """A candle in a wire format."""
 
+ROW: Final = "row"
+"""A row of a file whose rows can be read one by one, under its header."""
+
 MESSAGE: Final = "message"
 """A whole message of a live source."""
 
@@ -62,18 +65,54 @@ class ChainOrigin:
 
 
 @dataclass(slots=True, frozen=True)
+class Place:
+    """Where a line stands that is too long to be kept, and what tells that it is still the same.
+
+    Lines are told by number and not by byte: a packed file has no bytes to go to, and a file that has grown
+    has the same lines as before.
+
+    Attributes:
+        path: The file.
+        line: Number of the line, counted from 1.
+        characters: Its length, without its end.
+        sha256: Hex digest of its text as UTF-8, without its end.
+    """
+
+    path: Path
+    line: int
+    characters: int
+    sha256: str
+
+    def described(self) -> dict[str, Any]:
+        """As a part of an origin."""
+        return {
+            "path": str(self.path.absolute()), "line": self.line, "characters": self.characters,
+            "sha256": self.sha256,
+        }  # fmt: skip
+
+
+@dataclass(slots=True, frozen=True)
 class Line:
     """A line that could not be split into fields, or whose text is damaged.
 
     Attributes:
-        text: The line as it stands.
+        text: The line as it stands; of one that is too long, its beginning.
         header: Columns it stands under.
         option_type_name: Column that says call or put; None where a line has both.
+        place: Where it stands, if it is too long to be kept.
     """
 
     text: str
     header: tuple[str, ...]
     option_type_name: str | None = None
+    place: Place | None = None
+
+    def described(self) -> dict[str, Any]:
+        """As a part of an origin."""
+        known: dict[str, Any] = {"line": self.text, "header": list(self.header)}
+        if self.place is not None:
+            known["place"] = self.place.described()
+        return known
 
 
 @dataclass(slots=True, frozen=True)
@@ -113,7 +152,7 @@ class LegOrigin:
         if self.raw is not None:
             known["raw"] = self.raw
         if self.line is not None:
-            known |= {"line": self.line.text, "header": list(self.line.header)}
+            known |= self.line.described()
             known["option_type_name"] = self.line.option_type_name
         return known
 
@@ -176,6 +215,7 @@ class FileOrigin:
         identity: Hex identity of the reject.
         line: Number of the one line of it that was rejected, counted from 1; None for the whole file.
         text: That line, None if it is too long to be kept.
+        line_sha256: Hex digest of the bytes of a line that is too long, without its end.
     """
 
     path: Path
@@ -184,12 +224,40 @@ class FileOrigin:
     identity: str
     line: int | None = None
     text: str | None = None
+    line_sha256: str | None = None
+
+    def described(self) -> dict[str, Any]:
+        """See `Origin`."""
+        known = {
+            "kind": FILE, "path": str(self.path.absolute()), "bytes": self.size_bytes, "sha256": self.sha256,
+            "identity": self.identity, "line": self.line, "text": self.text,
+        }  # fmt: skip
+        return known if self.line_sha256 is None else {**known, "line_sha256": self.line_sha256}
+
+
+@dataclass(slots=True, frozen=True)
+class RowOrigin:
+    """A row of a file whose rows can be read one by one.
+
+    Attributes:
+        path: The file.
+        header_text: The header as it stands.
+        text: The row as it stands; of one that is too long, its beginning.
+        loads_as: Hex identity that a load gives the row once it can be read; None if that is not known.
+        place: Where it stands, if it is too long to be kept.
+    """
+
+    path: Path
+    header_text: str
+    text: str
+    loads_as: str | None = None
+    place: Place | None = None
 
     def described(self) -> dict[str, Any]:
         """See `Origin`."""
         return {
-            "kind": FILE, "path": str(self.path.absolute()), "bytes": self.size_bytes, "sha256": self.sha256,
-            "identity": self.identity, "line": self.line, "text": self.text,
+            "kind": ROW, "path": str(self.path.absolute()), "header": self.header_text, "line": self.text,
+            "loads_as": self.loads_as, "place": None if self.place is None else self.place.described(),
         }  # fmt: skip
 
 

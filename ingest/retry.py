@@ -22,6 +22,7 @@ from catalog.quarantine_store import QuarantineStore
 from catalog.reference import ReferenceData
 from ingest import origins
 from ingest.backfill_stream import BackfillStream
+from ingest.candle_parts import without_known
 from ingest.convert import Converted, convert
 from ingest.convert_candles import convert_candles
 from ingest.events import CHAIN_TABLE, CandleUpdate, ChainUpdate
@@ -29,12 +30,14 @@ from ingest.feed_quality import FeedQuality
 from ingest.rejects import Kept, Rejects, Selection
 from ingest.retry_batch import ACCEPTED, FAILED, LOADED, Batch, DryStream, Note, Stream
 from ingest.retry_candles import candle_again
-from ingest.retry_files import file_again
+from ingest.retry_files import file_again, row_again
 from ingest.retry_legs import Attempt, Opened, legs_again, merged, update_again
+from ingest.retry_lines import NOT_AT_HAND, LinesAgain
 from ingest.retry_messages import message_again, ticks_again
 from ingest.sources import ADAPTERS, ANY_FORMAT, CANDLE_FORMATS, WIRES, AnyFormat
 from ingest.sources.base import FileReject, SourceAdapter, identity_of
 from ingest.sources.candle_format import CandleFormat
+from ingest.sources.recorded_file import NotARecordingError
 from ingest.sources.wire_format import WireFormat
 from lake.errors import MalformedInputError
 from lake.settings import Settings
@@ -111,14 +114,17 @@ def retry(
                 chosen = rejects.select(selection or Selection())
                 summary.not_retriable = chosen.not_retriable
                 advance = started(chosen.rows) if started else None
-                again = _Retry(stream, reference, QuarantineStore(settings.lake), formats, adapters, summary)
-                for piece in chosen.pieces:
-                    for _, group in groupby(rejects.rows(piece), key=lambda kept: kept.input):
-                        given = list(group)
-                        again.take(given)
-                        if advance:
-                            advance(len(given))
-                again.finish()
+                with LinesAgain() as lines:
+                    store = QuarantineStore(settings.lake)
+                    again = _Retry(stream, reference, store, formats, adapters, summary, lines)
+                    for piece in chosen.pieces:
+                        groups = groupby(rejects.rows(piece), key=lambda kept: kept.input)
+                        # By where they stand: ids have no order, and lines are found by passing over a file.
+                        for given in sorted((list(group) for _, group in groups), key=_place):
+                            again.take(given)
+                            if advance:
+                                advance(len(given))
+                    again.finish()
         except KeyboardInterrupt:
             stream.commit()
             raise
@@ -142,12 +148,14 @@ class _Retry:
         formats: tuple[Mapping[str, WireFormat], Mapping[str, CandleFormat]],
         adapters: Mapping[str, SourceAdapter],
         summary: RetrySummary,
+        lines: LinesAgain,
     ) -> None:
         self._batch = Batch(stream)
         self._reference, self._store = reference, store
         self._wires, self._candle_formats = formats
         self._adapters = adapters
         self._summary = summary
+        self._lines = lines
         self._quality = FeedQuality(reference.calendar, live=False)
 
     def take(self, rows: list[Kept]) -> None:
@@ -176,6 +184,8 @@ class _Retry:
             self._take_message(each)
         for each in opened.get(origins.TICKS, ()):
             self._take_ticks(each)
+        for each in opened.get(origins.ROW, ()):
+            self._take_row(each)
         for each in opened.get(origins.FILE, ()):
             self._take_file(each)
         self._batch.spool_if_full()
@@ -186,26 +196,69 @@ class _Retry:
 
     def _take_legs(self, legs: list[Opened]) -> None:
         if not self._was_loaded(legs):
-            accepted = self._settle(legs_again(legs, self._wires, self._reference))
+            accepted = self._settle(legs_again(legs, self._wires, self._reference, self._lines))
             self._keep_from_load(legs, accepted)
 
     def _take_candles(self, candles: list[Opened]) -> None:
-        if self._was_loaded(candles):
-            return
-        accepted = 0
         for each in candles:
-            made = candle_again(each, self._candle_formats, self._reference)
+            if self._was_loaded([each]):
+                continue
+            made = candle_again(each, self._candle_formats, self._reference, self._lines)
             if isinstance(made, tuple):
                 self._note(each.kept, FAILED, made)
                 continue
-            converted = convert_candles([made], self._reference)
-            if converted.rejects:
-                self._note(each.kept, FAILED, _failure(converted))
-                continue
-            self._note(each.kept, ACCEPTED, rows=1)
-            self._add(converted)
-            accepted += 1
-        self._keep_from_load(candles, accepted)
+            self._keep_from_load([each], self._take_rows(each.kept, [made]))
+
+    def _take_row(self, each: Opened) -> None:
+        """Read a row of a file again; it comes in, or it stays what it was."""
+        if self._was_loaded([each]):
+            return
+        failure: tuple[str, str] | None = None
+        made: list[CandleUpdate] = []
+        try:
+            with row_again(each.origin, self._lines) as path:
+                for item in self._reader(each.kept.source).read(path, self._reference):
+                    if isinstance(item, FileReject):
+                        failure = failure or (item.reject.reason, item.reject.detail)
+                    elif not isinstance(item, CandleUpdate):
+                        failure = failure or ("unknown_shape", "it is a chain and no candle")
+                    elif item.rejects:
+                        failure = failure or (item.rejects[0].reason, item.rejects[0].detail)
+                    else:
+                        made.append(replace(item, received_ns=each.kept.received_us * 1000))
+        except NotARecordingError as error:
+            failure = (error.reason, error.detail)
+        except MalformedInputError as error:
+            failure = ("unknown_source", str(error))
+        except OSError as error:
+            failure = (NOT_AT_HAND, f"it cannot be read: {error.strerror or error}")
+        if failure is None and not made:
+            failure = (each.kept.reason, "it holds no candle")
+        if failure is not None:
+            self._note(each.kept, FAILED, failure)
+            return
+        self._keep_from_load([each], self._take_rows(each.kept, made))
+
+    def _take_rows(self, kept: Kept, made: list[CandleUpdate]) -> int:
+        """Take in the candles of one row of quarantine, with the identities a load gives them; how many."""
+        new = []
+        for update in made:
+            # Of a bhavcopy, a row alone is no run: its parts are what a load knows it by.
+            names = update.parts or (() if update.identity is None else (update.identity,))
+            if not names or self._batch.known_among(names) != set(names):
+                new.append((update, names))
+        if not new:
+            self._note(kept, LOADED)
+            return 0
+        converted = convert_candles([update for update, _ in new], self._reference)
+        if converted.rejects:
+            self._note(kept, FAILED, _failure(converted))
+            return 0
+        rows = self._add(converted)
+        self._note(kept, ACCEPTED, rows=rows)
+        for _, names in new:
+            self._batch.remember(*names)
+        return rows
 
     def _was_loaded(self, rows: list[Opened]) -> bool:
         """Whether a load brought them in: without a lot size, an input has an identity of its own."""
@@ -289,24 +342,38 @@ class _Retry:
         kept = each.kept
         failure: tuple[str, str] | None = None
         rows = 0
+        is_new, is_known = False, False
         try:
             with file_again(kept, each.origin, self._store) as path:
                 for item in self._reader(kept.source).read(path, self._reference):
                     if isinstance(item, FileReject):
                         failure = failure or (item.reject.reason, item.reject.detail)
+                    elif (taken := self._take_update(item, kept)) is None:
+                        is_known = True
                     else:
-                        rows += self._take_update(item, kept)
+                        is_new, rows = True, rows + taken
+        except NotARecordingError as error:
+            failure = (error.reason, error.detail)
         except MalformedInputError as error:
-            failure = ("file_not_at_hand", str(error))
+            failure = (NOT_AT_HAND, str(error))
         except OSError as error:
-            failure = ("file_not_at_hand", f"it cannot be read: {error.strerror or error}")
-        self._note(kept, FAILED if failure else ACCEPTED, failure, rows=rows)
+            failure = (NOT_AT_HAND, f"it cannot be read: {error.strerror or error}")
+        outcome = LOADED if is_known and not is_new else ACCEPTED
+        self._note(kept, FAILED if failure else outcome, failure, rows=rows)
 
-    def _take_update(self, update: ChainUpdate | CandleUpdate, kept: Kept) -> int:
+    def _take_update(self, update: ChainUpdate | CandleUpdate, kept: Kept) -> int | None:
+        """Take in what is new of an update; how many rows, None if it came in before."""
         if update.identity is None or self._batch.is_known(update.identity):
-            return 0
+            return None
+        if isinstance(update, CandleUpdate):
+            rest = without_known(update, self._batch.known_among)
+            if rest is None:
+                return None
+            update = rest
+            self._batch.remember(*rest.parts)
         update.received_ns = kept.received_us * 1000
-        self._batch.remember(update.identity)
+        if update.identity is not None:
+            self._batch.remember(update.identity)
         if isinstance(update, CandleUpdate):
             converted = convert_candles([update], self._reference)
         else:
@@ -337,6 +404,15 @@ class _Retry:
         if outcome != FAILED:
             self._batch.remember(_identity(kept))
         self._batch.note(Note(kept, outcome, reason, detail, rows))
+
+
+def _place(rows: list[Kept]) -> tuple[str, int]:
+    """File and number of the first line that is to be read again; all others come before."""
+    for kept in rows:
+        if kept.origin is not None and '"place": {' in kept.origin:
+            place = json.loads(kept.origin)["place"]
+            return place["path"], place["line"]
+    return "", 0
 
 
 def _unjudged(entry: Entry) -> Entry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol, Self
@@ -34,6 +34,10 @@ class Stream(Protocol):
 
     def known(self, identity: bytes) -> bool:
         """Whether this was taken in before."""
+        ...
+
+    def known_among(self, identities: Sequence[bytes]) -> set[bytes]:
+        """Those that were taken in before."""
         ...
 
     def put(
@@ -69,7 +73,12 @@ class DryStream:
 
     def known(self, identity: bytes) -> bool:
         """Whether this was taken in before, or would have been by now."""
-        return identity in self._seen or (self._spool is not None and bool(self._spool.known([identity])))
+        return bool(self.known_among([identity]))
+
+    def known_among(self, identities: Sequence[bytes]) -> set[bytes]:
+        """Those that were taken in before, or would have been by now."""
+        spooled = set() if self._spool is None else self._spool.known(identities)
+        return spooled | self._seen.intersection(identities)
 
     def put(
         self,
@@ -124,6 +133,10 @@ class Batch:
     def is_known(self, identity: bytes) -> bool:
         """Whether this was taken in before, or will be with this batch."""
         return identity in self._identities or self.stream.known(identity)
+
+    def known_among(self, identities: Sequence[bytes]) -> set[bytes]:
+        """Those that were taken in before, or will be with this batch."""
+        return self.stream.known_among(identities) | self._identities.keys() & set(identities)
 
     def remember(self, *identities: bytes) -> None:
         """Take in these identities with what is in the batch."""

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
 from catalog.reference import ReferenceData
 from ingest.events import CandleUpdate
-from ingest.retry_legs import Opened
+from ingest.retry_legs import Opened, line_again
+from ingest.retry_lines import LinesAgain
 from ingest.sources.candle_format import CandleFormat, Instrument, candle
-from ingest.sources.values import BadValueError
+from ingest.sources.candle_series import CandleSeries
+from ingest.sources.csv_table import read_row
+from ingest.sources.recorded_file import NotARecordingError
+from ingest.sources.values import BadValueError, iso_time
 from ingest.sources.wire_format import bind
 
 
 def candle_again(
-    each: Opened, formats: Mapping[str, CandleFormat], reference: ReferenceData
+    each: Opened, formats: Mapping[str, CandleFormat], reference: ReferenceData, lines: LinesAgain
 ) -> CandleUpdate | tuple[str, str]:
     """A candle by what its format is now; or reason and detail of why it still is none.
 
@@ -23,14 +28,12 @@ def candle_again(
         each: A row whose origin is a candle.
         formats: Formats of candles by name.
         reference: Calendar and lot sizes as they are now.
+        lines: Reads lines that are too long to be kept.
     """
     origin, raw = each.origin, each.payload
     wire = formats.get(origin["format"])
     if wire is None:
         return "unknown_source", f"there is no wire format {origin['format']!r} any more"
-    if not isinstance(raw, Mapping):
-        return each.kept.reason, "it is no candle, whatever the format"
-    start = datetime.fromisoformat(origin["start"])
     instrument = Instrument(
         origin["exchange"],
         origin["symbol"],
@@ -39,6 +42,11 @@ def candle_again(
         origin["strike"],
         origin["option_type"],
     )
+    if origin.get("line") is not None:
+        return _from_line(each, wire, instrument, reference, lines)
+    if not isinstance(raw, Mapping):
+        return each.kept.reason, "it is no candle, whatever the format"
+    start = datetime.fromisoformat(origin["start"])
     lot_size = origin["lot_size"]
     if lot_size is None and instrument.kind != "index":
         lot_size = reference.lots.lot_size(
@@ -63,3 +71,26 @@ def candle_again(
         day=start.date(),
         source=each.kept.source,
     )
+
+
+def _from_line(
+    each: Opened, wire: CandleFormat, instrument: Instrument, reference: ReferenceData, lines: LinesAgain
+) -> CandleUpdate | tuple[str, str]:
+    """The candle of a line, with the identity that a load gives it; or reason and detail of why not."""
+    header = each.origin["header"]
+    time_name = next((name for name in wire.needed[0] if name in header), None)
+    if time_name is None:
+        return "missing_columns", f"no column {' or '.join(wire.needed[0])}"
+    try:
+        row = read_row(line_again(each, lines), header)
+    except NotARecordingError as error:
+        return error.reason, error.detail
+    if row.fault is not None:
+        return row.fault
+    interval_s = each.origin["interval_s"]
+    series = CandleSeries(wire, instrument, reference, interval_s=interval_s, names=header)
+    label = row.fields[time_name]
+    made = series.candle(iso_time(label), row.fields, label)
+    if made.rejects:
+        return made.rejects[0].reason, made.rejects[0].detail
+    return replace(made, received_ns=each.kept.received_us * 1000, source=each.kept.source)

@@ -11,8 +11,10 @@ from catalog.reference import ReferenceData
 from ingest.events import CHAIN_TABLE, FEATURE_TABLE, ChainUpdate
 from ingest.origins import first_present
 from ingest.rejects import Kept
+from ingest.retry_lines import LinesAgain
 from ingest.sources.chain import Chain
 from ingest.sources.csv_table import LINE_TOO_LONG, read_row
+from ingest.sources.recorded_file import NotARecordingError
 from ingest.sources.wire_format import OPTION_TYPES, BoundField, OptionType, WireFormat, bind
 
 _SIDES: Final[Mapping[OptionType, str]] = {"CE": "calls", "PE": "puts"}
@@ -61,7 +63,10 @@ def merged(attempts: Iterable[Attempt]) -> list[ChainUpdate]:
 
 
 def legs_again(
-    opened: Sequence[Opened], wires: Mapping[str, WireFormat], reference: ReferenceData
+    opened: Sequence[Opened],
+    wires: Mapping[str, WireFormat],
+    reference: ReferenceData,
+    lines: LinesAgain,
 ) -> list[Attempt]:
     """Legs of one chain in a wire format, by what that format is now.
 
@@ -69,6 +74,7 @@ def legs_again(
         opened: Rows whose origin is a leg, of one chain, in order.
         wires: Formats by name.
         reference: Calendar and lot sizes as they are now.
+        lines: Reads lines that are too long to be kept.
     """
     about = opened[0].origin
     wire = wires.get(about["format"])
@@ -88,7 +94,7 @@ def legs_again(
     layouts: dict[tuple[OptionType, tuple[str, ...]], tuple[BoundField, ...]] = {}
     added: list[OptionType | tuple[str, str] | None] = []
     for each in opened:
-        leg = _leg(each, wire)
+        leg = _leg(each, wire, lines)
         if isinstance(leg[0], str):
             added.append((leg[0], str(leg[1])))
             continue
@@ -104,17 +110,18 @@ def legs_again(
 _Leg = tuple[Mapping[str, Any], OptionType, Any, Any]
 
 
-def _leg(each: Opened, wire: WireFormat) -> _Leg | tuple[str, str]:
+def _leg(each: Opened, wire: WireFormat, lines: LinesAgain) -> _Leg | tuple[str, str]:
     """A leg as it came, call or put, strike and expiry; or reason and detail of why it is none."""
     origin = each.origin
     said, strike, expiry = origin["option_type"], origin["strike"], origin["expiry"]
     if (day := origin.get("expiry_day")) is not None:
         expiry = date.fromisoformat(day)
     raw = origin.get("raw", each.payload)
-    if each.kept.reason == LINE_TOO_LONG:
-        return LINE_TOO_LONG, "only its beginning is kept: the file has it"
-    if (line := origin.get("line")) is not None:
-        row = read_row(line, origin["header"])
+    if origin.get("line") is not None:
+        try:
+            row = read_row(line_again(each, lines), origin["header"])
+        except NotARecordingError as error:
+            return error.reason, error.detail
         if row.fault is not None:
             return row.fault
         raw = row.fields
@@ -130,6 +137,22 @@ def _leg(each: Opened, wire: WireFormat) -> _Leg | tuple[str, str]:
     if option_type is None:
         return "bad_option_type", f"{said!r} is neither a call nor a put"
     return raw, option_type, strike, expiry
+
+
+def line_again(each: Opened, lines: LinesAgain) -> str:
+    """The line of an origin that has one.
+
+    Raises:
+        NotARecordingError: It was too long to be kept and is not to be had, or still is too long.
+    """
+    origin = each.origin
+    if (place := origin.get("place")) is not None:
+        return lines.text(place)
+    if each.kept.reason == LINE_TOO_LONG:
+        # By an earlier version, which did not keep where it stands.
+        raise NotARecordingError(LINE_TOO_LONG, "only its beginning is kept: load its file again")
+    line: str = origin["line"]
+    return line
 
 
 def _attempts(

@@ -1,7 +1,8 @@
 """What the formats of an exchange's daily file of all contracts, the bhavcopy, share.
 
 A row is one contract and one session. Rows of one underlying stand together; such a run is what is taken in
-together, so that memory does not grow with the file.
+together, so that memory does not grow with the file. A file that was cut short has a part of a run: each row
+has an identity beside that of its run, so that of a run in another form only the rows that are new are taken.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from typing import Any, Final
 from catalog.contracts import SESSION_INTERVAL_S
 from catalog.reference import ReferenceData
 from ingest.events import CandleUpdate, Reject
+from ingest.origins import Origin, RowOrigin
 from ingest.sources.base import identity_of
 from ingest.sources.candle_format import (
     CandleFormat,
     CandleOrigin,
     Instrument,
-    LoadsAs,
     candle,
     rejected,
     underlying,
@@ -120,7 +121,7 @@ class Bhavcopy:
         with open_lines(path) as lines:
             table = CsvTable(lines, self.wire.needed)
             report_unknown_names(self.wire, path, [name for name in table.header if name])
-            yield from _Runs(self, table.header, reference).of(table.rows())
+            yield from _Runs(self, path, table, reference).of(table.rows())
             lines.check()
 
 
@@ -131,21 +132,29 @@ class _Run:
     key: tuple[str, ...]
     candles: list[dict[str, Any]] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
+    candle_parts: list[bytes] = field(default_factory=list)
+    reject_parts: list[bytes] = field(default_factory=list)
     raw: list[str] = field(default_factory=list)
     contract: Contract | None = None
     lacks_lot: bool = False
-    loads_as: LoadsAs = field(default_factory=LoadsAs)
+
+    def reject(self, reject: Reject, part: bytes) -> None:
+        """Keep what is no candle."""
+        self.rejects.append(reject)
+        self.reject_parts.append(part)
 
 
 class _Runs:
     """One file in the reading."""
 
-    def __init__(self, bhavcopy: Bhavcopy, header: tuple[str, ...], reference: ReferenceData) -> None:
+    def __init__(self, bhavcopy: Bhavcopy, path: Path, table: CsvTable, reference: ReferenceData) -> None:
         self._of = bhavcopy
+        self._path, self._header_text = path, table.header_text
         self._reference = reference
-        self._fields = bind(bhavcopy.wire.fields, header)
+        self._fields = bind(bhavcopy.wire.fields, table.header)
         # What else stands in a row (a row number, a column of tomorrow) makes it no other row.
         self._named = [names[0] for names in bhavcopy.wire.needed]
+        self._row_identity = identity_of(bhavcopy.wire.source, "row", *self._named)
 
     def of(self, rows: Iterator[Row]) -> Iterator[CandleUpdate]:
         run: _Run | None = None
@@ -170,33 +179,45 @@ class _Runs:
     def _add(self, run: _Run, row: Row) -> None:
         if row.fault is not None:
             run.raw.append(row.text)
-            run.rejects.append(rejected(*row.fault, row.payload))
+            digest = row.place.sha256 if row.place is not None else ""
+            part = identity_of(self._row_identity, row.fault[0], row.text, digest)
+            run.reject(rejected(*row.fault, row.payload, self._as_row(row)), part)
             return
-        run.raw.append("\x1f".join(row.fields[name] for name in self._named))
-        origin = None
+        values = "\x1f".join(row.fields[name] for name in self._named)
+        run.raw.append(values)
+        part = identity_of(self._row_identity, values)
+        # A reject has another identity: once it can be read, a load of another form of its run brings it in.
+        loads_as = part.hex()
+        origin: Origin = self._as_row(row, loads_as)
         try:
             contract = run.contract = self._of.contract_of(row.fields)
             start = contract.start
-            origin = CandleOrigin(
-                self._of.wire, contract.instrument, start, SESSION_INTERVAL_S, None, run.loads_as
+            known = CandleOrigin(
+                self._of.wire, contract.instrument, start, SESSION_INTERVAL_S, None, loads_as
             )
+            origin = known
             lot_size = self._of.lot_size_of(row.fields, contract, self._reference)
-            origin = replace(origin, lot_size=lot_size)
+            origin = replace(known, lot_size=lot_size)
             run.candles.append(
                 candle(
                     self._of.wire, row.fields, self._fields, contract.instrument,
-                    start=start, interval_s=SESSION_INTERVAL_S, lot_size=lot_size, loads_as=run.loads_as,
+                    start=start, interval_s=SESSION_INTERVAL_S, lot_size=lot_size,
                 )
             )  # fmt: skip
         except BadValueError as error:
             run.lacks_lot = run.lacks_lot or error.reason == UNKNOWN_LOT_SIZE
-            run.rejects.append(rejected(error.reason, error.detail, row.fields, origin))
+            reject = rejected(error.reason, error.detail, row.fields, origin)
+            run.reject(reject, identity_of(part, error.reason))
+        else:
+            run.candle_parts.append(part)
+
+    def _as_row(self, row: Row, loads_as: str | None = None) -> RowOrigin:
+        return RowOrigin(self._path, self._header_text, row.text, loads_as, row.place)
 
     def _finished(self, run: _Run) -> CandleUpdate:
         identity = identity_of(self._of.wire.source, *self._named, *run.raw)
         if run.lacks_lot:
             # Another identity: once the lot size is known, loading the same file again brings the rows in.
-            run.loads_as.identity = identity.hex()
             identity = identity_of(identity, UNKNOWN_LOT_SIZE)
         contract = run.contract
         return update(
@@ -206,4 +227,5 @@ class _Runs:
             candles=run.candles,
             rejects=run.rejects,
             identity=identity,
+            parts=(*run.candle_parts, *run.reject_parts),
         )

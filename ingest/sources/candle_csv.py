@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from catalog.reference import ReferenceData
 from ingest.events import CandleUpdate
+from ingest.origins import Line
 from ingest.sources.base import FileReject
 from ingest.sources.candle_format import CandleFormat, rejecting_candles
 from ingest.sources.candle_intervals import interval_of
@@ -79,10 +80,12 @@ def _candles(path: Path, reference: ReferenceData) -> Iterator[CandleUpdate]:
         series = CandleSeries(WIRE, instrument, reference, interval_s=interval_s, names=table.header)
         time_name = _time_name(table)
         for row in table.rows():
+            line = Line(row.text, table.header, place=row.place)
             if row.fault is not None:
-                yield series.rejected(*row.fault, row.payload, row.text)
+                yield series.rejected(*row.fault, row.payload, row.text, line=line)
             else:
-                yield series.candle(WIRE.moment(row.fields[time_name]), row.fields, row.fields[time_name])
+                label = row.fields[time_name]
+                yield series.candle(WIRE.moment(label), row.fields, label, line)
         lines.check()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from ingest.events import CANDLE_TABLE, CandleUpdate, Reject
-from ingest.origins import CANDLE, Origin
+from ingest.origins import CANDLE, Line, Origin
 from ingest.sources.base import FileReject
 from ingest.sources.recorded_file import NotARecordingError, unread_file_reject
 from ingest.sources.values import BadValueError, shown
@@ -91,7 +91,6 @@ def candle(
     start: datetime,
     interval_s: int,
     lot_size: int | None = None,
-    loads_as: LoadsAs | None = None,
 ) -> dict[str, Any]:
     """Return one candle as `CandleUpdate` holds it.
 
@@ -103,7 +102,6 @@ def candle(
         start: The time it is labelled with, aware.
         interval_s: Its length.
         lot_size: Units of the underlying a contract, where it is known.
-        loads_as: Of the update that it comes in.
 
     Raises:
         BadValueError: A figure is none.
@@ -112,7 +110,7 @@ def candle(
         "start_time": start, "interval_s": interval_s, "instrument": instrument.kind,
         "expiry": instrument.expiry, "strike": instrument.strike, "option_type": instrument.option_type,
         "lot_size": lot_size, "raw": raw,
-        "origin": CandleOrigin(wire, instrument, start, interval_s, lot_size, loads_as or LoadsAs()),
+        "origin": CandleOrigin(wire, instrument, start, interval_s, lot_size),
     }  # fmt: skip
     for column, name, convert in fields:
         try:
@@ -120,13 +118,6 @@ def candle(
         except BadValueError as error:
             raise BadValueError(error.reason, f"{name}: {error.detail}") from None
     return made
-
-
-@dataclass(slots=True)
-class LoadsAs:
-    """Hex identity that a load gives an update once its lot size is known; None if that is the one it has."""
-
-    identity: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +130,8 @@ class CandleOrigin:
         start: The time it is labelled with, aware.
         interval_s: Its length.
         lot_size: As the candle says, None where the table of lot sizes does.
-        loads_as: Of the update that it came in.
+        loads_as: Hex identity that a load gives the candle once it can be read; None if that is the one it
+            has.
     """
 
     wire: CandleFormat
@@ -147,7 +139,7 @@ class CandleOrigin:
     start: datetime
     interval_s: int
     lot_size: int | None
-    loads_as: LoadsAs
+    loads_as: str | None = None
 
     def described(self) -> dict[str, Any]:
         """See `ingest.origins.Origin`."""
@@ -156,7 +148,34 @@ class CandleOrigin:
             "kind": CANDLE, "format": self.wire.source, "exchange": of.exchange, "symbol": of.symbol,
             "instrument": of.kind, "expiry": None if of.expiry is None else of.expiry.isoformat(),
             "strike": of.strike, "option_type": of.option_type, "start": self.start.isoformat(),
-            "interval_s": self.interval_s, "lot_size": self.lot_size, "loads_as": self.loads_as.identity,
+            "interval_s": self.interval_s, "lot_size": self.lot_size, "loads_as": self.loads_as,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class CandleLineOrigin:
+    """A line of which it is not known which candle it is, in a file of candles of one instrument.
+
+    Attributes:
+        wire: The format.
+        instrument: What the file is of.
+        interval_s: Length of its candles, which one line cannot tell.
+        line: The line.
+    """
+
+    wire: CandleFormat
+    instrument: Instrument
+    interval_s: int
+    line: Line
+
+    def described(self) -> dict[str, Any]:
+        """See `ingest.origins.Origin`."""
+        of = self.instrument
+        return {
+            "kind": CANDLE, "format": self.wire.source, "exchange": of.exchange, "symbol": of.symbol,
+            "instrument": of.kind, "expiry": None if of.expiry is None else of.expiry.isoformat(),
+            "strike": of.strike, "option_type": of.option_type, "interval_s": self.interval_s,
+            "loads_as": None, **self.line.described(),
         }  # fmt: skip
 
 
@@ -173,6 +192,7 @@ def update(
     candles: Sequence[Mapping[str, Any]],
     rejects: Sequence[Reject],
     identity: bytes,
+    parts: Sequence[bytes] = (),
 ) -> CandleUpdate:
     """Return candles of one underlying, None where it is not known, with what could not be converted."""
     return CandleUpdate(
@@ -184,6 +204,7 @@ def update(
         source=wire.source,
         rejects=tuple(rejects),
         identity=identity,
+        parts=tuple(parts),
     )
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from catalog.reference import ReferenceData
 from ingest.events import CandleUpdate
+from ingest.origins import Line
 from ingest.sources.base import identity_of
 from ingest.sources.candle_format import (
     CandleFormat,
+    CandleLineOrigin,
     CandleOrigin,
     Instrument,
-    LoadsAs,
     candle,
     rejected,
     update,
@@ -45,18 +46,21 @@ class CandleSeries:
               instrument.option_type, interval_s)  # fmt: skip
         self._identity = identity_of(wire.source, *map(str, of))
 
-    def candle(self, start: datetime | None, raw: Mapping[str, Any], label: object) -> CandleUpdate:
+    def candle(
+        self, start: datetime | None, raw: Mapping[str, Any], label: object, line: Line | None = None
+    ) -> CandleUpdate:
         """Return one candle, or its reject.
 
         Args:
             start: What its label says, None if that is no time.
             raw: The candle as it came, by the names of its fields.
             label: As it came.
+            line: Where the candle is a line.
         """
         text = [str(raw[name]) for _, name, _ in self._fields]
         if start is None:
             detail = f"{shown(label)} is no time of this format"
-            return self.rejected("bad_event_time", detail, raw, str(label), *text)
+            return self.rejected("bad_event_time", detail, raw, str(label), *text, line=line)
         identity = identity_of(self._identity, start.astimezone(UTC).isoformat(), *text)
         day = start.date()
         try:
@@ -65,7 +69,7 @@ class CandleSeries:
                 start=start, interval_s=self._interval_s, lot_size=self._lot_size(day),
             )  # fmt: skip
         except BadValueError as error:
-            origin = CandleOrigin(self._wire, self._instrument, start, self._interval_s, None, LoadsAs())
+            origin = CandleOrigin(self._wire, self._instrument, start, self._interval_s, None)
             reject = rejected(error.reason, error.detail, raw, origin)
             return update(
                 self._wire, self._instrument, day=day, candles=(), rejects=(reject,), identity=identity
@@ -74,14 +78,19 @@ class CandleSeries:
             made["volume"] = None
         return update(self._wire, self._instrument, day=day, candles=(made,), rejects=(), identity=identity)
 
-    def rejected(self, reason: str, detail: str, payload: object, *raw: str) -> CandleUpdate:
-        """Return the reject of what is no candle; `raw` is it as it came."""
+    def rejected(
+        self, reason: str, detail: str, payload: object, *raw: str, line: Line | None = None
+    ) -> CandleUpdate:
+        """Return the reject of what is no candle; `raw` is it as it came, `line` the line that it is."""
+        origin = None
+        if line is not None:
+            origin = CandleLineOrigin(self._wire, self._instrument, self._interval_s, line)
         return update(
             self._wire,
             self._instrument,
             day=None,
             candles=(),
-            rejects=(rejected(reason, detail, payload),),
+            rejects=(rejected(reason, detail, payload, origin),),
             identity=identity_of(self._identity, *raw),
         )
 

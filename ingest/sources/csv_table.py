@@ -9,12 +9,14 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
+from ingest.origins import Place
 from ingest.sources.recorded_file import (
     LINE_CHARACTERS,
     REPLACEMENT,
     LongLine,
     NotARecordingError,
     TextLines,
+    WideLine,
 )
 from ingest.sources.values import shown
 
@@ -33,11 +35,18 @@ class Row(NamedTuple):
         text: The line as it stands.
         fields: Value by column, in CSV a text; empty if the line cannot be split under the header.
         fault: Reason and detail of why the row cannot be read, None if it can.
+        place: Where it stands, if it is too long to be kept.
     """
 
     text: str
     fields: dict[str, Any]
     fault: tuple[str, str] | None
+    place: Place | None = None
+
+    @property
+    def identified(self) -> str:
+        """The line as identities have it."""
+        return self.text.shortened if isinstance(self.text, WideLine) else self.text
 
     @property
     def payload(self) -> dict[str, Any]:
@@ -134,7 +143,7 @@ def read_row(line: str, header: Sequence[str]) -> Row:
     """Split one line under its header."""
     if isinstance(line, LongLine):
         told = f"it has {line.characters:,} characters, more than {LINE_CHARACTERS:,}"
-        return Row(str(line), {}, (LINE_TOO_LONG, told))
+        return Row(str(line), {}, (LINE_TOO_LONG, told), line.place)
     fields = line.split(",") if '"' not in line else _split(line)
     if fields is None:
         return Row(line, {}, ("ragged_row", "its quotes do not pair"))

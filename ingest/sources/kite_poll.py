@@ -161,11 +161,11 @@ class _Poll:
         if strike is not None:
             group.strikes.add(strike)
         for each in (*early, row):
-            group.raw.append(each.text)
+            group.raw.append(each.identified)
             fields = each.fields
             for option_type, bound in self._sides:
                 if each.fault is not None:
-                    line = Line(each.text, self._table.header)
+                    line = Line(each.text, self._table.header, place=each.place)
                     group.chain.reject(option_type, *each.fault, each.payload, line=line)
                 else:
                     group.chain.add(

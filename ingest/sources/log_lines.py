@@ -36,6 +36,7 @@ class LogLine:
         size_bytes: Length of the whole line.
         rest_digest: Of what a line has beyond the limit; empty for a whole line.
         fault: Reason and detail of why it cannot be read, None if it can.
+        sha256: Hex digest of all bytes of a line beyond the limit, without its end; None for a whole line.
     """
 
     number: int
@@ -43,6 +44,7 @@ class LogLine:
     size_bytes: int
     rest_digest: bytes
     fault: tuple[str, str] | None
+    sha256: str | None = None
 
 
 class LogLines:
@@ -67,35 +69,41 @@ class LogLines:
         try:
             while chunk := self._file.readline(self._limit):
                 number += 1
-                size_bytes, rest_digest = self._pass_over_rest(chunk)
+                size_bytes, rest_digest, sha256 = self._pass_over_rest(chunk)
                 if number == 1:
                     chunk = chunk.removeprefix(_BOM)
                 if chunk.strip():
-                    yield self._line(number, chunk, size_bytes, rest_digest)
+                    yield self._line(number, chunk, size_bytes, rest_digest, sha256)
         except BROKEN_GZIP as error:
             self.damage = broken_packing(error)
             raise NotARecordingError("undecodable", f"{self.damage}, after line {number}") from error
 
-    def _pass_over_rest(self, chunk: bytes) -> tuple[int, bytes]:
-        """Read what a line has beyond the limit; return its whole size, and a digest of that rest."""
+    def _pass_over_rest(self, chunk: bytes) -> tuple[int, bytes, str | None]:
+        """Read what a line has beyond the limit; return its whole size, digests of that rest and of all."""
         size_bytes = len(chunk)
         if size_bytes < self._limit or chunk.endswith(b"\n"):
-            return size_bytes, b""
+            return size_bytes, b"", None
         digest = hashlib.blake2b(digest_size=16)
+        whole = hashlib.sha256(chunk)
         while chunk and not chunk.endswith(b"\n"):
             chunk = self._file.readline(self._limit)
             size_bytes += len(chunk)
             digest.update(chunk)
-        return size_bytes, digest.digest() if size_bytes > self._limit else b""
+            whole.update(chunk.removesuffix(b"\n"))
+        if size_bytes == self._limit:
+            return size_bytes, b"", None
+        return size_bytes, digest.digest(), whole.hexdigest()
 
-    def _line(self, number: int, chunk: bytes, size_bytes: int, rest_digest: bytes) -> LogLine:
+    def _line(
+        self, number: int, chunk: bytes, size_bytes: int, rest_digest: bytes, sha256: str | None
+    ) -> LogLine:
         text = chunk.decode("utf-8", "replace").rstrip("\r\n")
         fault = None
         if rest_digest:
             fault = ("line_too_long", f"line {number} has {size_bytes:,} bytes, more than {self._limit:,}")
         elif REPLACEMENT in text and self.damage is None:
             self.damage = f"not UTF-8, first in line {number}"
-        return LogLine(number, text, size_bytes, rest_digest, fault)
+        return LogLine(number, text, size_bytes, rest_digest, fault, sha256)
 
     def check(self) -> None:
         """Tell, after the last line, of bytes that had to be replaced.
@@ -133,7 +141,7 @@ def line_reject(wire: WireFormat, path: Path, line: LogLine, reason: str, detail
         payload = {"head": line.text[:_HEAD_CHARACTERS], "bytes": line.size_bytes}
     identity = identity_of(wire.source, reason, str(line.number), line.text, line.rest_digest)
     text = line.text if line.fault is None else None
-    origin = FileOrigin(path, line.size_bytes, None, identity.hex(), line.number, text)
+    origin = FileOrigin(path, line.size_bytes, None, identity.hex(), line.number, text, line.sha256)
     return FileReject(
         exchange=wire.exchange or _DEFAULT_EXCHANGE,
         reject=Reject(reason, detail, payload, origin=origin),

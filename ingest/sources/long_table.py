@@ -98,11 +98,11 @@ class LongTable:
             chain = Chain(self.wire, reference, symbol=symbol, event_time=poll_time)
             for row in rows:
                 if row.fault is not None:
-                    line = Line(row.text, tuple(header), self.wire.option_type_names[0])
+                    line = Line(row.text, tuple(header), self.wire.option_type_names[0], row.place)
                     chain.reject(None, *row.fault, row.payload, line=line)
                 else:
                     self._add(chain, row.fields, fields)
-            raw = (row.text for row in rows)
+            raw = (row.identified for row in rows)
             symbol_text, time_text = ("" if each is None else str(each) for each in (symbol, poll_time))
             identity = identity_of(self.wire.source, symbol_text, time_text, header_text, *raw)
             yield chain.finish(occurrences.identity(identity))

@@ -11,11 +11,11 @@ import zlib
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, cast
 
 from catalog.quarantine_store import recorded_file
 from ingest.events import CHAIN_TABLE, ChainUpdate, Reject
-from ingest.origins import FileOrigin
+from ingest.origins import FileOrigin, Place
 from ingest.sources.base import FileReject, identity_of
 from ingest.sources.values import shown
 from ingest.sources.wire_format import WireFormat
@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 LINE_CHARACTERS = 1 << 18
-"""A longer line of a table is skipped: four hundred times the longest recorded."""
+"""A longer line of a table is skipped: four hundred times the longest recorded.
+
+If it is raised, then to a multiple of `IDENTIFIED_CHARACTERS`.
+"""
+
+IDENTIFIED_CHARACTERS = 1 << 18
+"""Of a longer line, identities have beginning, length and digest, whatever the limit; never change it."""
 
 DOCUMENT_BYTES = 1 << 25
 """A larger document is not parsed: ten times the largest recorded; parsed it may be thirty fold."""
@@ -108,28 +114,81 @@ def read_text(path: Path) -> tuple[str, str | None]:
     return text, damage
 
 
+class _Digest(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+
+
 class LongLine(str):
     """A line longer than `LINE_CHARACTERS`: its beginning, its length and a digest of all of it.
 
     Attributes:
         characters: Its length.
+        place: Where it stands; None where its file is not known.
     """
 
     characters: int
+    place: Place | None
 
     @classmethod
-    def read(cls, head: str, text: io.TextIOWrapper) -> LongLine:
+    def read(cls, head: str, text: io.TextIOWrapper, path: Path | None, number: int) -> LongLine:
         """Read the rest of a line of which `head` is the beginning, keeping none of it."""
-        digest = hashlib.blake2b(digest_size=16)
-        characters = len(head)
-        piece = head
-        while piece and not piece.endswith("\n"):
-            digest.update(piece.encode("utf-8", "surrogatepass"))
-            piece = text.readline(LINE_CHARACTERS)
-            characters += len(piece)
-        line = cls(f"{head[:_HEAD_CHARACTERS]}... ({characters:,} characters, {digest.hexdigest()})")
+        digest = hashlib.sha256()
+        shortened, characters, ended = _shortened(_digested(_pieces(head, text), digest))
+        line = cls(shortened)
         line.characters = characters
+        line.place = None if path is None else Place(path, number, characters - ended, digest.hexdigest())
         return line
+
+
+class WideLine(str):
+    """A line within the limit that was beyond it in the first version.
+
+    Attributes:
+        shortened: What identities have of it, as they had then: a poll that was taken in without this line
+            must not be another one when a higher limit lets it through.
+    """
+
+    shortened: str
+
+    @classmethod
+    def of(cls, line: str) -> WideLine:
+        """Take a whole line, with its end if it has one."""
+        wide = cls(line.rstrip("\n"))
+        wide.shortened, _, _ = _shortened(_pieces(line, None))
+        return wide
+
+
+def _pieces(head: str, text: io.TextIOWrapper | None) -> Iterator[str]:
+    """A line from its beginning on; `text` has the rest of it, if there is one."""
+    for start in range(0, len(head), IDENTIFIED_CHARACTERS):
+        yield head[start : start + IDENTIFIED_CHARACTERS]
+    while text is not None and (piece := text.readline(IDENTIFIED_CHARACTERS)):
+        yield piece
+        if piece.endswith("\n"):
+            return
+
+
+def _digested(pieces: Iterator[str], digest: _Digest) -> Iterator[str]:
+    """Pass the pieces on; the digest is of the line without its end."""
+    for piece in pieces:
+        digest.update(piece.removesuffix("\n").encode("utf-8", "surrogatepass"))
+        yield piece
+
+
+def _shortened(pieces: Iterator[str]) -> tuple[str, int, bool]:
+    """A line as identities have it; its length with its end; whether it has one.
+
+    The digest leaves the last piece of a line that has an end out. Lakes remember identities made of it.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    head, characters, ended = "", 0, False
+    for piece in pieces:
+        head = head or piece[:_HEAD_CHARACTERS]
+        characters += len(piece)
+        ended = piece.endswith("\n")
+        if not ended:
+            digest.update(piece.encode("utf-8", "surrogatepass"))
+    return f"{head}... ({characters:,} characters, {digest.hexdigest()})", characters, ended
 
 
 class TextLines:
@@ -139,8 +198,9 @@ class TextLines:
         damage: What was wrong with the bytes so far, None if nothing.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, path: Path | None = None) -> None:
         self._text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline=None)
+        self._path = path
         self.damage: str | None = None
 
     def __iter__(self) -> Iterator[str]:
@@ -157,9 +217,11 @@ class TextLines:
                 if self.damage is None and REPLACEMENT in line:
                     self.damage = f"not UTF-8, first in line {number}"
                 if len(line) < LINE_CHARACTERS or line.endswith("\n"):
-                    yield line.rstrip("\n")
+                    # One of just that length was within the limit if its end was.
+                    is_wide = len(line) + (not line.endswith("\n")) > IDENTIFIED_CHARACTERS
+                    yield WideLine.of(line) if is_wide else line.rstrip("\n")
                 else:
-                    yield LongLine.read(line, self._text)
+                    yield LongLine.read(line, self._text, self._path, number)
         except BROKEN_GZIP as error:
             self.damage = broken_packing(error)
             raise NotARecordingError("undecodable", f"{self.damage}, after line {number}") from error
@@ -182,7 +244,7 @@ def open_lines(path: Path) -> Iterator[TextLines]:
         OSError: The file cannot be opened or read.
     """
     with open_content(path) as file:
-        yield TextLines(file)
+        yield TextLines(file, path)
 
 
 def broken_packing(error: Exception) -> str:

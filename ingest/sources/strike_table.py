@@ -56,10 +56,10 @@ def one_chain(
     chain = Chain(wire, reference, symbol=symbol, event_time=event_time)
     raw = []
     for row in table.rows(limit_characters=TABLE_CHARACTERS):
-        raw.append(row.text)
+        raw.append(row.identified)
         for option_type, fields in sides:
             if row.fault is not None:
-                line = Line(row.text, tuple(table.header))
+                line = Line(row.text, tuple(table.header), place=row.place)
                 chain.reject(option_type, *row.fault, row.payload, expiry=expiry, line=line)
             else:
                 chain.add(option_type, row.fields, fields, strike=row.fields[strike_name], expiry=expiry)

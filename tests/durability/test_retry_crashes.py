@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from candle_specimens import OptionCandleSpecimen, UdiffBhavcopySpecimen
 from deltalake import DeltaTable
 from small_files import live_csv, write_lots
 
 from ingest.load import load
 from ingest.retry import retry
-from ingest.sources import ADAPTERS
+from ingest.sources import ADAPTERS, csv_table, recorded_file
+from ingest.sources.csv_table import Row
 from lake.settings import Settings
 from tests.durability.conftest import KILLED, WriterDiedError
 
@@ -78,3 +80,101 @@ def test_a_retry_killed_at_a_step_loses_and_doubles_nothing(
         ("option_chain", 2 * LEGS, 0, LEGS, LEGS, 0, 0),
         ("quarantine_retries", LEGS, 0, LEGS, 0, 0, 0),
     ]
+
+
+def stored(root: Path, table: str) -> Counter[tuple[Any, ...]]:
+    rows = DeltaTable(str(root / "raw_stream" / table)).to_pyarrow_table().to_pylist()
+    differing = {"batch_id", "received_time", "dq_flags"}
+    return Counter(tuple(str(v) for k, v in row.items() if k not in differing) for row in rows)
+
+
+def check_books(root: Path) -> None:
+    with closing(sqlite3.connect(root / "spool" / "backfill.db")) as db:
+        books = db.execute(
+            "SELECT offered = spooled + committed + quarantined + dropped, difference FROM ledger_balance"
+        ).fetchall()
+    assert books
+    assert set(books) == {(1, 0)}
+
+
+def refuse(patch: pytest.MonkeyPatch, number: int) -> None:
+    """Have the reader of tables find a row damaged that is not."""
+    read = csv_table.read_row
+    count = 0
+
+    def strict(line: str, header: Any) -> Row:
+        nonlocal count
+        count += 1
+        # Candles are gone through twice.
+        return Row(line, {}, ("ragged_row", "it seems")) if count == number else read(line, header)
+
+    patch.setattr(csv_table, "read_row", strict)
+
+
+@pytest.mark.parametrize(
+    ("step", "occurrence"),
+    [("spool transaction ending", 1), ("spooled", 1), ("committed", 1), ("committed", 2), ("cleared", 1)],
+)
+@pytest.mark.parametrize("kind", ["long line", "row of a bhavcopy", "row of candles"])
+def test_a_line_comes_in_once_wherever_its_retry_is_killed(
+    workshop: Any, kind: str, step: str, occurrence: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = workshop.case()
+    settings, other = Settings(root=case.root), Settings(root=case.folder / "other")
+    if kind == "long line":
+        source, path = "nse-live-csv", live_csv(case.folder / "polls.csv", polls=2, strikes=2, more="-")
+        lines = path.read_text(encoding="utf-8").splitlines()
+        path.write_text("\n".join([*lines[:3], f"{lines[3]}{'-' * 400}", *lines[4:]]), encoding="utf-8")
+    else:
+        one = UdiffBhavcopySpecimen() if kind == "row of a bhavcopy" else OptionCandleSpecimen()
+        source, path = one.source, case.folder / Path(one.file_name).name
+        path.write_bytes(one.good())
+    table = "option_chain" if kind == "long line" else "candles"
+    load(other, ADAPTERS[source], [path])
+    right = stored(other.root, table)
+    with monkeypatch.context() as patch:
+        if kind == "long line":
+            patch.setattr(recorded_file, "LINE_CHARACTERS", 300)
+        else:
+            refuse(patch, 3 if source.startswith("bhavcopy") else right.total() + 3)
+        load(settings, ADAPTERS[source], [path])
+    assert (right - stored(case.root, table)).total() == 1
+    marker = case.folder / "marker"
+    dying = workshop.writer(case)
+    dying("die_at", step, occurrence, str(marker))
+    with pytest.raises(WriterDiedError):
+        dying("command_line", "--root", str(case.root), "ingest", "quarantine", "retry")
+    assert dying.code == KILLED, dying.log_text()
+    assert marker.read_text(encoding="utf-8") == step
+    done = retry(settings)
+    assert (done.accepted in {0, 1}, done.failed) == (True, {})
+    assert stored(case.root, table) == right
+    assert retry(settings).tried == 0
+    check_books(case.root)
+
+
+@pytest.mark.parametrize(
+    ("step", "occurrence"),
+    [("spool transaction ending", 1), ("spooled", 1), ("committed", 1), ("cleared", 1)],
+)
+def test_a_cut_bhavcopy_is_completed_once_wherever_its_load_is_killed(
+    workshop: Any, step: str, occurrence: int
+) -> None:
+    case = workshop.case()
+    settings, other = Settings(root=case.root), Settings(root=case.folder / "other")
+    one = UdiffBhavcopySpecimen()
+    path = case.folder / "bhavcopy.csv"
+    content = one.good()
+    path.write_bytes(content)
+    load(other, ADAPTERS[one.source], [path])
+    path.write_bytes(content[: 2 * len(content) // 3])
+    load(settings, ADAPTERS[one.source], [path])
+    path.write_bytes(content)
+    dying = workshop.writer(case)
+    dying("die_at", step, occurrence, str(case.folder / "marker"))
+    with pytest.raises(WriterDiedError):
+        dying("command_line", "--root", str(case.root), "ingest", "load", "--source", one.source, str(path))
+    assert dying.code == KILLED, dying.log_text()
+    load(settings, ADAPTERS[one.source], [path])
+    assert stored(case.root, "candles") == stored(other.root, "candles")
+    check_books(case.root)
