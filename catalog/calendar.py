@@ -25,8 +25,9 @@ _COLUMNS = ("exchange", "date", "kind", "open", "close", "note")
 _SHIPPED = Path(__file__).parent / "data" / "calendar.csv"
 _CHECKED_FIRST, _CHECKED_LAST = date(2019, 1, 1), date(2026, 12, 31)
 _EVERY_EXCHANGE = "*"
-_HOLIDAY, _HOURS = "holiday", "hours"
-_KINDS = (*get_args(SessionKind), _HOLIDAY, _HOURS)
+_HOLIDAY, _ANNOUNCED, _HOURS = "holiday", "announced", "hours"
+_KINDS = (*get_args(SessionKind), _HOLIDAY, _ANNOUNCED, _HOURS)
+_NO_SESSION = frozenset({_HOLIDAY, _ANNOUNCED})
 _SATURDAY = 5
 _PRE_OPEN = timedelta(minutes=15)
 
@@ -40,7 +41,8 @@ class Session:
         date: Session date, exchange-local.
         open: Start of continuous trading, aware, in the exchange's zone.
         close: End of continuous trading, aware, in the exchange's zone.
-        kind: `regular`, `special` (a weekend session or other hours) or `muhurat` (the Diwali hour).
+        kind: `regular` (also a weekend day that stands in for a weekday), `special` (any other weekend
+            session, or other hours) or `muhurat` (the Diwali hour, on a day that is a holiday otherwise).
         note: What a reader should know about this day, "" for a regular one.
     """
 
@@ -50,6 +52,17 @@ class Session:
     close: datetime
     kind: SessionKind
     note: str
+
+    @property
+    def has_expiries(self) -> bool:
+        """Whether contracts expire in it, those of a later day without a session included.
+
+        Not in the Diwali hour, whose day the exchanges list as a holiday (NIFTY's contract of 2025-10-21
+        expired on 2025-10-20), nor in a special session on a weekend (MIDCPNIFTY's of 2024-05-20 expired on
+        2024-05-17, NSE/FAOP/61517, not in the test of 2024-05-18).
+        """
+        weekend = self.date.weekday() >= _SATURDAY
+        return self.kind != "muhurat" and not (weekend and self.kind == "special")
 
     @property
     def pre_open(self) -> datetime:
@@ -70,6 +83,7 @@ class _Day:
     open: time | None
     close: time | None
     note: str
+    announced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +190,16 @@ class SessionCalendar:
     def holiday(self, exchange: str, day: date) -> str | None:
         """Return why there is no session on a day that the tables close, None for any other day."""
         line = self._days.get((exchange, day))
-        return line.note if line is not None and line.kind is None else None
+        closed = line is not None and line.kind is None and not line.announced
+        return line.note if line is not None and closed else None
+
+    def announced(self, exchange: str, day: date) -> str | None:
+        """Return what is known of a session that is announced without hours, None for any other day.
+
+        Without hours there is no session to reckon with: `session` gives None until a line has them.
+        """
+        line = self._days.get((exchange, day))
+        return line.note if line is not None and line.announced else None
 
     def is_users(self, exchange: str, day: date) -> bool:
         """Return whether a line of the user's says what that day is, or which hours hold from it on."""
@@ -232,17 +255,17 @@ def _read(lines: Iterable[Line]) -> _Table:
                 table.hours[exchange, day] = hours
                 continue
             opens, closes = hours or (None, None)
-            session_kind = None if kind == _HOLIDAY else cast(SessionKind, kind)
-            table.days[exchange, day] = _Day(session_kind, opens, closes, note)
+            session_kind = None if kind in _NO_SESSION else cast(SessionKind, kind)
+            table.days[exchange, day] = _Day(session_kind, opens, closes, note, kind == _ANNOUNCED)
     return table
 
 
 def _hours(line: Line, kind: str) -> tuple[time, time] | None:
     opens, closes = line.time("open"), line.time("close")
-    if kind == _HOLIDAY and (opens or closes):
-        raise line.error("a holiday has neither open nor close")
+    if kind in _NO_SESSION and (opens or closes):
+        raise line.error(f"kind {kind} has neither open nor close")
     if opens is None and closes is None:
-        if kind in {_HOLIDAY, "regular"}:
+        if kind in {*_NO_SESSION, "regular"}:
             return None
         raise line.error(f"kind {kind} needs open and close")
     if opens is None or closes is None:

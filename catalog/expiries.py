@@ -60,7 +60,8 @@ class ExpiryDays:
         """Return the dates from `first` to `last`, both included, on which contracts expire, in order.
 
         Args:
-            calendar: Sessions: an expiry that falls on a day without one moves to the session before.
+            calendar: Sessions: an expiry that falls on a day without one moves to the session before; the
+                Diwali hour and special sessions of weekends do not count (`Session.has_expiries`).
             exchange: `NSE` or `BSE`.
             symbol: Canonical underlying, e.g. `NIFTY`.
             first: First date wanted.
@@ -101,9 +102,9 @@ class ExpiryDays:
 
 
 def _session_by(calendar: SessionCalendar, exchange: str, day: date) -> date | None:
-    """The last session up to that day; None if there is none in the week before it."""
+    """The last session up to that day in which contracts expire; None if the week before it has none."""
     sessions = calendar.sessions(exchange, day - timedelta(days=6), day)
-    return sessions[-1].date if sessions else None
+    return next((session.date for session in reversed(sessions) if session.has_expiries), None)
 
 
 def _monday(day: date) -> date:
