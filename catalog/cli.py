@@ -63,6 +63,9 @@ def calendar(
     today = datetime.now(reference.calendar.timezone(code))
     rows = month_rows(reference, code, (month or today).date())
     show_rows(fitted_rows(rows) if output is Format.TABLE else rows, output)
+    known_from = reference.expiry_days.known_from(code)
+    if known_from is not None and rows[0]["date"] < known_from.isoformat():
+        typer.echo(f"Days of expiry at {code} are known from {known_from} on.", err=True)
 
 
 @app.command(epilog="Example: strikelake catalog batches --table option_chain --exchange NSE --limit 5")

@@ -54,6 +54,12 @@ class ExpiryDays:
         """Return the underlyings of an exchange whose expiries are known, sorted."""
         return sorted({symbol for code, symbol, _ in self._changes if code == exchange})
 
+    def known_from(self, exchange: str) -> date | None:
+        """Return the first date for which any weekday of expiry is known, None if none is."""
+        return min(
+            (lines[0][0] for (code, _, _), lines in self._changes.items() if code == exchange), default=None
+        )
+
     def expiries(
         self, calendar: SessionCalendar, exchange: str, symbol: str, first: date, last: date
     ) -> list[date]:

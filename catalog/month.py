@@ -38,7 +38,7 @@ def month_rows(reference: ReferenceData, exchange: str, month: date) -> list[dic
 
 
 def fitted_rows(rows: Sequence[dict[str, Any]], width: int = 80) -> list[dict[str, Any]]:
-    """Return rows of `month_rows` for a table of that width: expiries and note in one column, on several lines.
+    """Return rows of `month_rows` for a table of that width: expiries and note in one column, wrapped.
 
     Args:
         rows: Rows of `month_rows`.
