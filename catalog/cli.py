@@ -53,7 +53,7 @@ def calendar(
     Lines in calendar.csv and expiry_days.csv in the lake's folder count at once.
     """
     from catalog.exchanges import canonical_exchange
-    from catalog.month import month_rows
+    from catalog.month import fitted_rows, month_rows
     from catalog.reference import ReferenceData
 
     code = canonical_exchange(exchange)
@@ -61,7 +61,11 @@ def calendar(
         raise SettingsError(f"no exchange {exchange!r}; known: NSE, BSE")
     reference = ReferenceData.load(settings_of(ctx).root)
     today = datetime.now(reference.calendar.timezone(code))
-    show_rows(month_rows(reference, code, (month or today).date()), output)
+    rows = month_rows(reference, code, (month or today).date())
+    show_rows(fitted_rows(rows) if output is Format.TABLE else rows, output)
+    known_from = reference.expiry_days.known_from(code)
+    if known_from is not None and rows[0]["date"] < known_from.isoformat():
+        typer.echo(f"Days of expiry at {code} are known from {known_from} on.", err=True)
 
 
 @app.command(epilog="Example: strikelake catalog batches --table option_chain --exchange NSE --limit 5")

@@ -54,13 +54,20 @@ class ExpiryDays:
         """Return the underlyings of an exchange whose expiries are known, sorted."""
         return sorted({symbol for code, symbol, _ in self._changes if code == exchange})
 
+    def known_from(self, exchange: str) -> date | None:
+        """Return the first date for which any weekday of expiry is known, None if none is."""
+        return min(
+            (lines[0][0] for (code, _, _), lines in self._changes.items() if code == exchange), default=None
+        )
+
     def expiries(
         self, calendar: SessionCalendar, exchange: str, symbol: str, first: date, last: date
     ) -> list[date]:
         """Return the dates from `first` to `last`, both included, on which contracts expire, in order.
 
         Args:
-            calendar: Sessions: an expiry that falls on a day without one moves to the session before.
+            calendar: Sessions: an expiry that falls on a day without one moves to the session before; the
+                Diwali hour and special sessions of weekends do not count (`Session.has_expiries`).
             exchange: `NSE` or `BSE`.
             symbol: Canonical underlying, e.g. `NIFTY`.
             first: First date wanted.
@@ -101,9 +108,9 @@ class ExpiryDays:
 
 
 def _session_by(calendar: SessionCalendar, exchange: str, day: date) -> date | None:
-    """The last session up to that day; None if there is none in the week before it."""
+    """The last session up to that day in which contracts expire; None if the week before it has none."""
     sessions = calendar.sessions(exchange, day - timedelta(days=6), day)
-    return sessions[-1].date if sessions else None
+    return next((session.date for session in reversed(sessions) if session.has_expiries), None)
 
 
 def _monday(day: date) -> date:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
 from catalog.reference import ReferenceData
 
 _SATURDAY = 5
+_NARROWEST = 20
+_TEXT = "expiries, notes"
 
 
 def month_rows(reference: ReferenceData, exchange: str, month: date) -> list[dict[str, Any]]:
-    """Return the days of a month: those with a session, and weekdays without one.
+    """Return the days of a month: those with a session or an announced one, and weekdays without.
 
     Args:
         reference: Calendar and days of expiry.
@@ -33,11 +37,35 @@ def month_rows(reference: ReferenceData, exchange: str, month: date) -> list[dic
     return [row for row in rows if row["kind"] != "weekend"]
 
 
+def fitted_rows(rows: Sequence[dict[str, Any]], width: int = 80) -> list[dict[str, Any]]:
+    """Return rows of `month_rows` for a table of that width: expiries and note in one column, wrapped.
+
+    Args:
+        rows: Rows of `month_rows`.
+        width: Characters that a line of the table may have.
+
+    Returns:
+        Columns `date`, `day`, `kind`, `pre_open`, `open`, `close` and `expiries, notes`; a line that goes on
+        with the text of the one before it has None in all others.
+    """
+    own = ["date", "day", "kind", "pre_open", "open", "close"]
+    taken = sum(max([len(name), *(len(row[name] or "") for row in rows)]) + 2 for name in own)
+    fitted: list[dict[str, Any]] = []
+    for row in rows:
+        texts = [f"expiry: {row['expiries']}" if row["expiries"] else "", row["note"]]
+        lines = [line for text in texts for line in textwrap.wrap(text, max(width - taken, _NARROWEST))]
+        fitted.append({**{name: row[name] for name in own}, _TEXT: lines[0] if lines else ""})
+        fitted += [{**dict.fromkeys(own), _TEXT: line} for line in lines[1:]]
+    return fitted
+
+
 def _row(reference: ReferenceData, exchange: str, day: date, expiring: list[str]) -> dict[str, Any]:
     calendar = reference.calendar
     session = calendar.session(exchange, day)
-    weekend = "weekend" if day.weekday() >= _SATURDAY else "holiday"
-    note = (calendar.holiday(exchange, day) or "") if session is None else session.note
+    announced = calendar.announced(exchange, day)
+    closed = "weekend" if day.weekday() >= _SATURDAY else "holiday"
+    reason = calendar.holiday(exchange, day) or "" if announced is None else announced
+    note = reason if session is None else session.note
     notes = [note] if note else []
     if calendar.is_users(exchange, day):
         notes.append("(your line)")
@@ -46,7 +74,7 @@ def _row(reference: ReferenceData, exchange: str, day: date, expiring: list[str]
     return {
         "date": day.isoformat(),
         "day": f"{day:%a}",
-        "kind": session.kind if session else weekend,
+        "kind": session.kind if session else closed if announced is None else "announced",
         "pre_open": f"{session.pre_open:%H:%M}" if session else None,
         "open": f"{session.open:%H:%M}" if session else None,
         "close": f"{session.close:%H:%M}" if session else None,

@@ -70,6 +70,7 @@ class FeedQuality:
         self._calendar = calendar
         self._live = live
         self._histories: OrderedDict[_Key, History] = OrderedDict()
+        self._calendar_version = calendar.version
         self._silence = SilenceWatch(calendar)
         self._days: dict[str, _Day] = {}
 
@@ -183,6 +184,9 @@ class FeedQuality:
         return history
 
     def _day_of(self, exchange: str, moment_us: int) -> _Day:
+        if self._calendar_version != self._calendar.version:
+            self._calendar_version = self._calendar.version
+            self._days.clear()
         known = self._days.get(exchange)
         if known is None or not known.start_us <= moment_us < known.end_us:
             known = self._days[exchange] = self._work_out(exchange, moment_us)

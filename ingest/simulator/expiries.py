@@ -29,8 +29,8 @@ def next_expiries(symbol: str, day: date, calendar: SessionCalendar, count: int)
     while len(expiries) < count:
         nominal = next(nominal_days)
         sessions = calendar.sessions(market.exchange, max(day, nominal - timedelta(days=6)), nominal)
-        if sessions:
-            expiries.append(sessions[-1].date)
+        days = [session.date for session in sessions if session.has_expiries]
+        expiries += days[-1:]
     return expiries
 
 

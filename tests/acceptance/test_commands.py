@@ -62,6 +62,9 @@ def test_the_calendar_of_a_month_is_printed_without_a_lake(strikelake: Any) -> N
     assert "2026-02-01  Sun  special  09:00     09:15  15:30" in told
     rows = strikelake.json("catalog", "calendar", "--exchange", "BSE", "--month", "2026-01")
     assert [row["date"] for row in rows if row["kind"] == "holiday"] == ["2026-01-15", "2026-01-26"]
+    early = strikelake("catalog", "calendar", "--exchange", "BSE", "--month", "2019-10")
+    assert "expir" not in early.stdout.split("\n", 1)[1]
+    assert "Days of expiry at BSE are known from 2023-05-15 on" in early.stderr
     assert "no exchange 'LSE'" in strikelake.error("catalog", "calendar", "--exchange", "LSE")
 
 

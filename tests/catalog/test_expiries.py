@@ -97,6 +97,16 @@ def test_nse_listed_these_in_its_bhavcopy_of_2019(recordings: Path) -> None:
         # Looked for up to a day before the holiday that moves it.
         ("NIFTY", "2026-03-30", "2026-03-30", ["2026-03-30"]),
         ("NIFTY", "2019-01-01", "2019-02-20", ["2019-01-31", "2019-02-14"]),
+        # The Diwali hour is no day of expiry: brokers' symbols have 25O20 and, of SENSEX below, 24O31.
+        ("NIFTY", "2025-10-15", "2025-10-27", ["2025-10-20"]),
+        ("NIFTY", "2021-10-29", "2021-11-10", ["2021-11-03"]),
+        # NSE/FAOP/61517 names 2024-05-17 in place of the election day, NSE/MSD/60340 the Saturday 2024-01-20.
+        ("MIDCPNIFTY", "2024-05-14", "2024-05-26", ["2024-05-17"]),
+        ("MIDCPNIFTY", "2024-01-16", "2024-01-28", ["2024-01-20"]),
+        # Circulars 55/2023 and 118/2023 give these as the first Wednesday and the first Monday.
+        ("MIDCPNIFTY", "2023-04-24", "2023-05-04", ["2023-04-25", "2023-05-03"]),
+        ("MIDCPNIFTY", "2023-08-15", "2023-08-22", ["2023-08-16", "2023-08-21"]),
+        ("FINNIFTY", "2021-10-14", "2021-10-27", ["2021-10-14", "2021-10-19", "2021-10-26"]),
         ("UNHEARD", "2026-01-01", "2026-12-31", []),
     ],
 )  # fmt: skip
@@ -107,6 +117,10 @@ def test_changes_of_the_weekday_are_followed(symbol: str, first: str, last: str,
 def test_the_first_tuesday_of_bse_spares_the_week_it_began_in() -> None:
     found = expiries("SENSEX", "2024-12-25", "2025-01-15", exchange="BSE")
     assert found == ["2024-12-27", "2025-01-03", "2025-01-07", "2025-01-14"]
+
+
+def test_an_expiry_of_bse_that_falls_on_the_diwali_hour_is_the_day_before() -> None:
+    assert expiries("SENSEX", "2024-10-28", "2024-11-07", exchange="BSE") == ["2024-10-31"]
 
 
 def test_every_expiry_is_a_session_and_a_longer_range_contains_a_shorter_one() -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
-from catalog.month import month_rows
+import pytest
+
+from catalog.month import fitted_rows, month_rows
 from catalog.reference import ReferenceData
+from lake.output import Format, show_rows
 
 
 def rows_of(root: Path | None, month: date, exchange: str = "NSE") -> dict[str, dict[str, object]]:
@@ -39,8 +42,31 @@ def test_a_users_line_counts_at_once_and_is_marked(tmp_path: Path) -> None:
     (tmp_path / "calendar.csv").write_text(f"exchange,date,kind,open,close,note\n{line}\n", encoding="utf-8")
     day = rows_of(tmp_path, date(2026, 11, 1))["2026-11-08"]
     assert (day["kind"], day["note"]) == ("muhurat", "Samvat 2083 (your line)")
-    assert "2026-11-08" not in rows_of(tmp_path, date(2026, 11, 1), "BSE")
+    unknown = rows_of(tmp_path, date(2026, 11, 1), "BSE")["2026-11-08"]
+    assert [unknown[name] for name in ("kind", "pre_open", "open", "close")] == [
+        "announced",
+        None,
+        None,
+        None,
+    ]
+    assert "hours unknown" in str(unknown["note"])
 
 
 def test_a_month_that_nobody_checked_says_so() -> None:
     assert all("(not checked)" in str(row["note"]) for row in rows_of(None, date(2027, 1, 1)).values())
+
+
+@pytest.mark.parametrize("exchange", ["NSE", "BSE"])
+def test_every_month_fits_eighty_columns_and_loses_no_word(
+    exchange: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference = ReferenceData.load(None)
+    for year in range(2019, 2028):
+        for month in range(1, 13):
+            rows = month_rows(reference, exchange, date(year, month, 1))
+            show_rows(fitted_rows(rows), Format.TABLE)
+            shown = capsys.readouterr().out
+            assert max(map(len, shown.splitlines())) <= 80
+            for row in rows:
+                for word in f"{row['expiries']} {row['note']}".split():
+                    assert word in shown
