@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -40,9 +41,16 @@ def alerted(folder: Path) -> HealthLake:
     return made
 
 
+@pytest.fixture(scope="module")
+def alerted_lake(tmp_path_factory: pytest.TempPathFactory) -> HealthLake:
+    """Tests get copies of it."""
+    return alerted(tmp_path_factory.mktemp("alerted"))
+
+
 @pytest.fixture
-def broken(tmp_path: Path) -> HealthLake:
-    return alerted(tmp_path)
+def broken(alerted_lake: HealthLake, tmp_path: Path) -> HealthLake:
+    shutil.copytree(alerted_lake.folder, tmp_path, dirs_exist_ok=True)
+    return HealthLake(tmp_path, {"alerts_log": tmp_path / "alerts.log"})
 
 
 @pytest.fixture
