@@ -126,7 +126,7 @@ def show(
     elif retriable:
         typer.echo(f"try it again: {command}")
     else:
-        typer.echo("it is kept without what it takes to try it again, as earlier versions kept it")
+        typer.echo("it is kept without what it takes to try it again")
 
 
 _TOLD = (
@@ -210,7 +210,7 @@ def _tell(summary: RetrySummary, output: TextOrJson, *, dry_run: bool) -> None:
     for reason, count in sorted(summary.quarantined.items()):
         typer.echo(f"{count:,} rows of files that can be read now are in quarantine: {reason}")
     if summary.not_retriable:
-        why = "are kept without what it takes to try them again, as earlier versions kept them"
+        why = "are kept without what it takes to try them again"
         typer.echo("\n".join(_wrapped(f"{summary.not_retriable:,} {why}", "")))
 
 
