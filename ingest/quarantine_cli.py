@@ -252,10 +252,22 @@ def _readable(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=False, indent=2)
     except RecursionError:
         text = str(value)
-    lines = [printable(line) for line in text[:_SHOWN_CHARS].split("\n")]
+    lines = [
+        piece for line in text[:_SHOWN_CHARS].split("\n") for piece in _folded(printable(line), _WIDTH - 2)
+    ]
     if len(text) > _SHOWN_CHARS:
         lines.append(f"... {len(text) - _SHOWN_CHARS:,} characters more: see --output json")
     return textwrap.indent("\n".join(lines), "  ")
+
+
+def _folded(line: str, width: int) -> list[str]:
+    """A line in pieces that fit, each blank of it kept; what follows is indented more than its beginning."""
+    if len(line) <= width:
+        return [line]
+    indent = " " * min(len(line) - len(line.lstrip()) + 4, width // 2)
+    step = width - len(indent)
+    rest = range(width, len(line), step)
+    return [line[:width], *(f"{indent}{line[start : start + step]}" for start in rest)]
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
