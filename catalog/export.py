@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -62,11 +62,48 @@ class Writer(Protocol):
     def delete(self, table: str, partition: Partition, batches: Sequence[str] | None) -> None:
         """Delete the rows of a session of an exchange, of some batches or all."""
 
+    def delete_since(self, table: str, column: str, since: datetime) -> None:
+        """Delete the rows of a moment and later."""
+
     def insert(self, table: str, rows: pa.Table) -> None:
         """Add rows."""
 
     def set_mark(self, table: str, mark: Mark) -> None:
         """Write down how far the table has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a source that is no table of the lake has now.
+
+    Attributes:
+        rows: Flat, with `date` and `exchange`.
+        mark: What they are known by; the next reading with the same mark has nothing new.
+        since: The target keeps its rows from before this moment and the others are replaced; None to
+            replace all.
+    """
+
+    rows: pa.Table
+    mark: Mark
+    since: datetime | None = None
+
+
+class Source(Protocol):
+    """State outside the lake's tables that is served too; other rooms name theirs as entry points."""
+
+    @property
+    def table(self) -> ServingTable:
+        """The table it fills."""
+
+    def read(self, mark: Mark | None) -> Reading | None:
+        """What is there now, None if there is nothing to read.
+
+        Args:
+            mark: How far the target has come.
+
+        Raises:
+            StrikelakeError: It cannot be read now.
+        """
 
 
 class Target(Protocol):
@@ -157,6 +194,53 @@ def export(
                 with target.transaction() as writer:
                     done.append(_bring(session, writer, table, newest[table.name], full, progress))
     return done
+
+
+def export_sources(target: Target, sources: Sequence[Source], *, full: bool = False) -> list[ExportedTable]:
+    """Bring what is not in the lake's tables up to date, each source in a transaction of its own.
+
+    What a target has of a source that keeps no history beyond some days stays there; `full` makes anew no
+    more than the source still has.
+
+    Raises:
+        SettingsError: The target has a table of that name that no export made.
+        ExportUnavailableError: The target cannot be read or written now.
+        StrikelakeError: A source cannot be read now.
+    """
+    marks = target.marks()
+    readings = {one.table.name: one.read(None if full else marks.get(one.table.name)) for one in sources}
+    there = {name: reading.mark for name, reading in readings.items() if reading is not None}
+    if not full and all(marks.get(name) == mark for name, mark in there.items()):
+        return [ExportedTable(name, mark.version, "nothing new") for name, mark in there.items()]
+    done = []
+    with target.writing():
+        for source in (one for one in sources if one.table.name in there):
+            with target.transaction() as writer:
+                done.append(_bring_source(writer, source, full))
+    return done
+
+
+def _bring_source(writer: Writer, source: Source, full: bool) -> ExportedTable:
+    name = source.table.name
+    before = writer.mark(name)
+    # Again, now that nobody else exports: else an older reading could replace a newer one.
+    reading = source.read(None if full else before)
+    if reading is None:
+        return ExportedTable(name, before.version if before else 0, "nothing new")
+    writer.prepare(source.table, reading.rows.schema)
+    if before is not None and writer.mark(name) is None:  # somebody deleted the table there
+        again = source.read(None)
+        reading = reading if again is None else again
+    elif not full and before == reading.mark:
+        return ExportedTable(name, reading.mark.version, "nothing new")
+    if reading.since is None:
+        writer.clear(name)
+    else:
+        writer.delete_since(name, source.table.time, reading.since)
+    writer.insert(name, reading.rows)
+    writer.set_mark(name, reading.mark)
+    done = "made anew" if reading.since is None else "added"
+    return ExportedTable(name, reading.mark.version, done, reading.rows.num_rows)
 
 
 def _bring(

@@ -18,11 +18,13 @@ from lake.output import Format, show_rows
 from lake.tables_cli import app
 
 if TYPE_CHECKING:
-    from catalog.export import ExportedTable, Target
+    from catalog.export import ExportedTable, Source, Target
     from catalog.serving import ServingTable
     from lake.settings import Settings
 
 __all__ = ["app"]
+
+SOURCES = "strikelake.serving"
 
 _COLUMNS = ["table", "done", "row_count", "version", "why"]
 
@@ -58,18 +60,21 @@ def export(
     """Keep serving tables in another database up to date: flat, with what is new since the last time.
 
     paper_trading_metrics, health_metrics, feed_quality, drift_scores, attribution, signals, feature_summary,
-    batch_quality.
+    batch_quality; alert_states (who fires now) and alerts (every change of an alert).
     """
     from catalog.export import export as bring
+    from catalog.export import export_sources
     from lake.progress import progress_bar
 
     settings = settings_of(ctx)
-    wanted = _tables(tables)
+    sources = _sources(settings)
+    wanted, others = _tables(tables, sources)
     with _target(settings, to, url, path) as target:
         while True:
             try:
                 with progress_bar("rows", total=None) as advance:
                     done = bring(settings.lake, target, tables=wanted, full=full, progress=advance)
+                    done += export_sources(target, others, full=full)
                 _show(done, output, settings, quiet=watch is not None)
                 full = False
             except StrikelakeError as error:
@@ -92,14 +97,26 @@ def _show(done: list[ExportedTable], output: Format, settings: Settings, *, quie
         show_rows(rows, output, columns=_COLUMNS, zone=settings.timezone)
 
 
-def _tables(names: list[str] | None) -> list[ServingTable]:
+def _tables(names: list[str] | None, sources: list[Source]) -> tuple[list[ServingTable], list[Source]]:
     from catalog.serving import SERVING_TABLES
 
     known = {table.name: table for table in SERVING_TABLES}
-    unknown = [name for name in names or () if name not in known]
+    others = {source.table.name: source for source in sources}
+    unknown = [name for name in names or () if name not in known | others]
     if unknown:
-        raise SettingsError(f"--table {unknown[0]}: there are: {', '.join(known)}")
-    return [table for name, table in known.items() if not names or name in names]
+        raise SettingsError(f"--table {unknown[0]}: there are: {', '.join((*known, *others))}")
+    return (
+        [table for name, table in known.items() if not names or name in names],
+        [source for name, source in others.items() if not names or name in names],
+    )
+
+
+def _sources(settings: Settings) -> list[Source]:
+    """What other rooms serve, by their entry points: `module:function`, which takes the settings."""
+    from importlib.metadata import entry_points
+
+    found = sorted(entry_points(group=SOURCES), key=lambda entry: entry.name)
+    return [source for entry in found for source in entry.load()(settings)]
 
 
 @contextmanager

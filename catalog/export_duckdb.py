@@ -168,6 +168,11 @@ class _Writer:
             f"DELETE FROM {quote(table)} WHERE date = $date AND exchange = $exchange{of_batches}", values
         )
 
+    def delete_since(self, table: str, column: str, since: datetime) -> None:
+        self._connection.execute(
+            f"DELETE FROM {quote(table)} WHERE {quote(column)} >= $since", {"since": since}
+        )
+
     def insert(self, table: str, rows: pa.Table) -> None:
         self._connection.register("new_rows", rows)
         try:

@@ -196,6 +196,10 @@ class _Writer:
             some = batches[first : first + _ROWS_AT_ONCE]
             self._connection.execute(doomed.where(made.c.batch_id.in_(some)))
 
+    def delete_since(self, table: str, column: str, since: datetime) -> None:
+        made = self._tables[table]
+        self._connection.execute(delete(made).where(made.c[column] >= since))
+
     def insert(self, table: str, rows: pa.Table) -> None:
         made = self._tables[table]
         # PostgreSQL has no text with a NUL in it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -145,7 +145,7 @@ def status(
     by_app: Annotated[bool, typer.Option("--by-app", help="One row an app id as well.")] = False,
 ) -> None:
     """Show the ledger: offered = spooled + committed + quarantined + dropped, in rows."""
-    from ingest.status import ledger
+    from ingest.status import app_lines, ledger
 
     settings = settings_of(ctx)
     if not settings.lake.exists() and not settings.lake.spools.is_dir():
@@ -153,6 +153,9 @@ def status(
     rows = ledger(settings.lake, by_app=by_app)
     columns = ["table", "exchange", "offered", "spooled", "committed", "quarantined", "dropped"]
     show_rows(rows, output, columns=["app_id", *columns] if by_app else columns)
+    if output is Format.TABLE:
+        for line in app_lines(settings.lake, datetime.now(UTC)):
+            typer.echo(line, err=True)
 
 
 app.command(epilog=QUALITY_EPILOG)(quality)

@@ -30,6 +30,9 @@ ROW: Final = "row"
 MESSAGE: Final = "message"
 """A whole message of a live source."""
 
+TICKS: Final = "ticks"
+"""A part of a binary message of a ticker."""
+
 
 class Origin(Protocol):
     """Tells where a reject comes from."""
@@ -271,6 +274,30 @@ class MessageOrigin:
     def described(self) -> dict[str, Any]:
         """See `Origin`."""
         return {"kind": MESSAGE, "format": self.format}
+
+
+@dataclass(slots=True, frozen=True)
+class TicksOrigin:
+    """A part of a binary message of a ticker, of which nothing was taken.
+
+    Attributes:
+        format: Name of the ticker's format.
+        contracts: Exchange, symbol, expiry, strike in rupees and option type by instrument, of those in it.
+        indices: Symbol by instrument, of the underlyings in it.
+        prices: What the underlyings of the contracts were at when it came, in rupees, by symbol.
+    """
+
+    format: str
+    contracts: Mapping[str, tuple[str, str, str, float, str]]
+    indices: Mapping[str, str]
+    prices: Mapping[str, float]
+
+    def described(self) -> dict[str, Any]:
+        """See `Origin`."""
+        return {
+            "kind": TICKS, "format": self.format, "contracts": dict(self.contracts),
+            "indices": dict(self.indices), "prices": dict(self.prices),
+        }  # fmt: skip
 
 
 def origin_of(

@@ -33,7 +33,7 @@ from ingest.retry_candles import candle_again
 from ingest.retry_files import file_again, row_again
 from ingest.retry_legs import Attempt, Opened, legs_again, merged, update_again
 from ingest.retry_lines import NOT_AT_HAND, LinesAgain
-from ingest.retry_messages import message_again
+from ingest.retry_messages import message_again, ticks_again
 from ingest.sources import ADAPTERS, ANY_FORMAT, CANDLE_FORMATS, WIRES, AnyFormat
 from ingest.sources.base import FileReject, SourceAdapter, identity_of
 from ingest.sources.candle_format import CandleFormat
@@ -182,6 +182,8 @@ class _Retry:
             self._take_candles(candles)
         for each in opened.get(origins.MESSAGE, ()):
             self._take_message(each)
+        for each in opened.get(origins.TICKS, ()):
+            self._take_ticks(each)
         for each in opened.get(origins.ROW, ()):
             self._take_row(each)
         for each in opened.get(origins.FILE, ()):
@@ -324,6 +326,16 @@ class _Retry:
             return
         converted = convert(made, self._reference, quality=self._quality)
         self._note(kept, ACCEPTED, rows=self._add(converted))
+
+    def _take_ticks(self, each: Opened) -> None:
+        """Read a part of a ticker's message again; it and the note of it move in one piece."""
+        made = ticks_again(each)
+        if isinstance(made, tuple):
+            self._note(each.kept, FAILED, made)
+            return
+        converted = convert(made, self._reference)
+        converted.entries = [_unjudged(entry) for entry in converted.entries]
+        self._note(each.kept, ACCEPTED, rows=self._add(converted))
 
     def _take_file(self, each: Opened) -> None:
         """Read a file again; chains that an earlier reading took in are left alone."""

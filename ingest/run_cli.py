@@ -131,10 +131,21 @@ def run(
     prepare = {WEBSOCKET: _websocket, KITE: _kite, UPSTOX_FEED: _upstox_feed}.get(source, _poll)
     listen = prepare(source, given, reference)
     tap = StreamTap(settings)
-    delivery = Delivery(tap, source, on_state=_show_state)
+    states: dict[str, ConnectionState] = {}
+
+    def note(state: ConnectionState) -> None:
+        states[state.exchange] = state
+        _show_state(state)
+
+    delivery = Delivery(tap, source, on_state=note)
     typer.echo(f"{source}: Ctrl-C ends it and commits what was taken", err=True)
     result = run_live(
-        tap, delivery, listen, for_s=seconds, progress=lambda: _show_progress(delivery), progress_s=10.0
+        tap,
+        delivery,
+        listen,
+        for_s=seconds,
+        progress=lambda: _show_progress(delivery, states),
+        progress_s=10.0,
     )
     _summarise(settings, delivery, output, committed=result.committed)
 
@@ -293,13 +304,16 @@ def _show_state(state: ConnectionState) -> None:
     typer.echo(f"{at:%H:%M:%S} {state.source} {state.exchange} {what}", err=True)
 
 
-def _show_progress(delivery: Delivery) -> None:
+def _show_progress(delivery: Delivery, states: dict[str, ConnectionState]) -> None:
     counts = delivery.counts
     typer.echo(
         f"{counts.chains:,} chains, {counts.rows:,} rows, {sum(counts.rejected.values()):,} rejected,"
         f" {sum(counts.dropped.values()):,} dropped",
         err=True,
     )
+    for state in states.values():
+        if not state.up:
+            typer.echo(f"  {state.exchange} is still down: {state.why}; trying again", err=True)
 
 
 def _summarise(settings: Settings, delivery: Delivery, output: TextOrJson, *, committed: bool) -> None:
@@ -313,6 +327,8 @@ def _summarise(settings: Settings, delivery: Delivery, output: TextOrJson, *, co
             if found:
                 reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(found.items()))
                 typer.echo(f"{sum(found.values()):,} {word}: {reasons}")
+        if not counts.connects:
+            typer.echo("  the source was never reached: see what it was down for above", err=True)
         typer.echo(f"  ledger: {command_line(settings)} ingest status", err=True)
     sys.stdout.flush()
     if not committed:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
+from lake.app_queue import AppQueue, app_queue
 from lake.spool import Spool
 from lake.table import Lake
 
@@ -31,3 +34,30 @@ def ledger(lake: Lake, *, by_app: bool = False) -> list[dict[str, Any]]:
             for name in ("offered", "spooled", "committed", "quarantined", "dropped"):
                 counts[name] = counts.get(name, 0) + getattr(row, name)
     return [totals[key] for key in sorted(totals)]
+
+
+def app_lines(lake: Lake, now: datetime) -> Iterator[str]:
+    """What waits in the memory of each live app, a line for a person; apps that never told are left out.
+
+    Raises:
+        SpoolUnavailableError: A spool cannot be read.
+    """
+    for path in sorted(lake.spools.glob("*.db")):
+        spool = Spool(path, read_only=True)
+        try:
+            app = app_queue(spool)
+        finally:
+            spool.close()
+        if app is not None and app.told_at is not None:
+            yield f"  app {app.app_id} {_queue_told(app, app.told_at, now)}"
+
+
+def _queue_told(app: AppQueue, told_at: datetime, now: datetime) -> str:
+    heard_s = max(0.0, (now - told_at).total_seconds())
+    queue = app.known(now)
+    if queue is None:
+        return f"{'is silent' if app.runs else 'does not run'}: last heard {heard_s:,.0f} s ago"
+    return (
+        f"holds {queue.waiting:,} updates in memory, at most {queue.highest:,} of {queue.capacity:,} of late;"
+        f" heard {heard_s:.1f} s ago"
+    )

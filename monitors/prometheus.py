@@ -18,8 +18,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
+from lake.app_queue import AppQueue
 from monitors.alerts import Alert, AlertState, Outcome
-from monitors.app_queue import AppQueue
 from monitors.prometheus_names import EXPORTED, PREFIX
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catalog.calendar import SessionCalendar
+from lake.app_queue import AppQueue, app_queue
 from lake.commit_log import read_commit, versions
 from lake.errors import CatalogUnavailableError, SpoolUnavailableError, StrikelakeError, TableNotFoundError
 from lake.session import Session
@@ -18,7 +19,6 @@ from lake.spool import Spool
 from lake.table import Lake
 from monitors.alert_store import FILE_NAME, AlertStore
 from monitors.alerts import Alert, AlertState
-from monitors.app_queue import AppQueue, app_queue
 from monitors.lake_probes import health_query, lake_probes
 from monitors.metrics import LAKE, METRICS
 from monitors.probes import Measured, Surroundings, measure, moment_of

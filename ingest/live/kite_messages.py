@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from ingest.events import Reject
 from ingest.live.delivery import Delivery
 from ingest.live.handover import Message
 from ingest.live.kite_instruments import Instruments
-from ingest.live.kite_packets import PacketError, Tick, read_ticks
+from ingest.live.kite_packets import PacketError, Tick, leg_values, read_ticks, tokens_in
 from ingest.live.messages import payload_of
 from ingest.live.tick_chains import TickChains
+from ingest.live.tick_parts import KITE, is_index_value, part_origin
+
+logger = logging.getLogger(__name__)
 
 
 class KiteMessages:
@@ -31,36 +36,61 @@ class KiteMessages:
 
     def take(self, message: Message) -> None:
         """Take one message of a connection."""
-        if isinstance(message.content, str):
-            self._take_text(message)
-            return
-        with self.chains.lock:
-            try:
-                for tick in read_ticks(message.content):
-                    self._take_tick(tick, message)
-            except PacketError as error:
-                payload = {"message": payload_of(message.content), "rest": {"hex": error.rest.hex()}}
-                reject = Reject(error.reason, error.detail, payload)
-                self._delivery.reject(self._exchange, reject, message.received_ns)
+        content = message.content
+        try:
+            if isinstance(content, str):
+                self._take_text(content, message)
+            else:
+                self._take_ticks(content, message)
+        except Exception as error:
+            # Not foreseen; but a reader that died would turn the feed into a silent hole. Some of it may have
+            # been taken, so it is kept without what it takes to be tried again.
+            logger.exception("message could not be read", extra={"action": "read_message"})
+            detail = f"reading it raised {type(error).__name__}"
+            reject = Reject("unreadable", detail, payload_of(content))
+            self._delivery.reject(self._exchange, reject, message.received_ns)
 
-    def _take_tick(self, tick: Tick, message: Message) -> None:
+    def _take_ticks(self, content: bytes, message: Message) -> None:
+        """Take the ticks before the first packet that is none; that and what comes after it are kept."""
+        ticks: list[Tick] = []
+        broken: PacketError | None = None
+        try:
+            ticks.extend(read_ticks(content))
+        except PacketError as error:
+            broken = error
+        with self.chains.lock:
+            bad = [(tick, fault) for tick in ticks if (fault := self._take_tick(tick, message)) is not None]
+        for tick, (reason, detail) in bad:
+            self._keep(reason, detail, {"rest": payload_of(tick.packet)}, [tick.token], message)
+        if broken is not None:
+            payload = {"message": payload_of(content), "rest": {"hex": broken.rest.hex()}}
+            self._keep(broken.reason, broken.detail, payload, tokens_in(broken.rest), message)
+
+    def _take_tick(self, tick: Tick, message: Message) -> tuple[str, str] | None:
+        """Take a tick; or reason and detail of why it cannot be taken."""
         index = self._instruments.indices.get(tick.token)
         if index is not None:
+            if not is_index_value(tick.ltp):
+                return "bad_number", f"index {index} at {tick.ltp}"
             self.chains.take_underlying(index, tick.ltp)
-            return
+            return None
         contract = self._instruments.contracts.get(tick.token)
         if contract is None:
-            detail = f"token {tick.token} was not subscribed to"
-            reject = Reject("unknown_token", detail, payload_of(message.content))
-            self._delivery.reject(self._exchange, reject, message.received_ns)
-            return
-        self.chains.take(contract, _values(tick), tick.exchange_time, message.received_ns)
+            return "unknown_token", f"token {tick.token} was not subscribed to"
+        self.chains.take(contract, leg_values(tick), tick.exchange_time, message.received_ns)
+        return None
 
-    def _take_text(self, message: Message) -> None:
+    def _keep(self, reason: str, detail: str, payload: Any, tokens: Iterable[int], message: Message) -> None:
+        origin = part_origin(
+            KITE, tokens, self._instruments.contracts, self._instruments.indices, self.chains
+        )
+        reject = Reject(reason, detail, payload, origin=origin)
+        self._delivery.reject(self._exchange, reject, message.received_ns)
+
+    def _take_text(self, content: str, message: Message) -> None:
         """Orders of the account are no business of ours; errors are told, and kept."""
         import json
 
-        content = str(message.content)
         try:
             kind = json.loads(content).get("type")
         except (ValueError, AttributeError, RecursionError):
@@ -71,15 +101,3 @@ class KiteMessages:
         reason = "kite_error" if kind == "error" else "unknown_shape"
         reject = Reject(reason, "a text message that is no tick", content)
         self._delivery.reject(self._exchange, reject, message.received_ns or time.time_ns())
-
-
-def _values(tick: Tick) -> dict[str, Any]:
-    return {
-        "ltp": tick.ltp,
-        "bid": tick.bid,
-        "ask": tick.ask,
-        "bid_qty": tick.bid_qty,
-        "ask_qty": tick.ask_qty,
-        "oi": tick.oi,
-        "volume": tick.volume,
-    }

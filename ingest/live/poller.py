@@ -46,6 +46,7 @@ class Pace:
         every_s: Seconds between rounds.
         jitter: Share of it by which a round may come earlier or later.
         between_s: Seconds between two requests of a round.
+        least_wait_s: No try comes sooner after a failure, however the draw falls.
         first_wait_s: Ceiling of the first wait after a failure.
         most_wait_s: Ceiling of the waits after failures.
         blocked_wait_s: What a block page costs on top.
@@ -54,6 +55,7 @@ class Pace:
     every_s: float
     jitter: float = 0.1
     between_s: float = 0.5
+    least_wait_s: float = 1.0
     first_wait_s: float = 2.0
     most_wait_s: float = 300.0
     blocked_wait_s: float = 60.0
@@ -164,8 +166,8 @@ class Poller:
         except _PollFailedError as error:
             for exchange in {each.exchange for each in due}:
                 self._delivery.connections.change(exchange, up=False, why=error.why)
-            wait_s = self._backoff.next_s(error.wait_s)
-            logger.warning(
+            wait_s = self._backoff.next_s(max(error.wait_s, self._pace.least_wait_s))
+            logger.info(
                 "poll failed",
                 extra={
                     "action": "poll",

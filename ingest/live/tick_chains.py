@@ -13,11 +13,21 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ingest.events import ChainUpdate
-from ingest.live.delivery import Delivery
-from ingest.live.websocket import WebSocketFeed
+
+if TYPE_CHECKING:
+    # A retry gathers ticks, too, and needs none of the libraries of live sources.
+    from ingest.live.websocket import WebSocketFeed
+
+
+class TakesChains(Protocol):
+    """Where chains go, e.g. an `ingest.live.delivery.Delivery`."""
+
+    def chain(self, update: ChainUpdate, received_ns: int) -> None:
+        """Take a chain, received at that time."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +68,7 @@ class _Book:
 
 
 class TickChains:
-    """Takes ticks of all connections of a ticker; gives chains to a delivery. Never raises.
+    """Takes ticks of all connections of a ticker; gives chains to a delivery. Raises only if that does.
 
     Attributes:
         lock: To be held while ticks are taken: messages are read in a thread each connection, chains are made
@@ -67,7 +77,7 @@ class TickChains:
         overtaken: Ticks whose values were replaced before a chain was made of them.
     """
 
-    def __init__(self, delivery: Delivery, *, gather: bool = True) -> None:
+    def __init__(self, delivery: TakesChains, *, gather: bool = True) -> None:
         self._delivery = delivery
         self._gather = gather
         self.lock = threading.Lock()
@@ -79,6 +89,10 @@ class TickChains:
     def take_underlying(self, symbol: str, price: float | None) -> None:
         """Take the price of an underlying, in rupees; with the lock held."""
         self._underlying[symbol] = price
+
+    def underlying(self, symbol: str) -> float | None:
+        """The price of an underlying, None if none is known; with the lock held."""
+        return self._underlying.get(symbol)
 
     def take(self, contract: Contract, values: dict[str, Any], at: datetime | None, received_ns: int) -> None:
         """Take one tick; with the lock held.

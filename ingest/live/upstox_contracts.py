@@ -57,7 +57,7 @@ def contracts_in(payload: Any, key: str, *, expiries: int, today: date) -> dict[
     try:
         rows: Iterable[Mapping[str, Any]] = payload["data"]
         found = {str(row["instrument_key"]): _contract(row) for row in rows}
-    except (TypeError, KeyError, AttributeError, ValueError):
+    except (TypeError, KeyError, AttributeError, ValueError, OverflowError):
         raise NotARecordingError("unknown_shape", f"{shown(payload)}, no list of contracts") from None
     coming = sorted({one.expiry for one in found.values() if one is not None and one.expiry >= today})
     if not coming:

@@ -23,13 +23,13 @@ from ingest.events import Reject
 from ingest.live.addresses import checked_address
 from ingest.live.backoff import Backoff
 from ingest.live.delivery import Delivery
-from ingest.live.handover import Message
 from ingest.live.http_client import HttpClient, HttpLimits, NoAnswerError
 from ingest.live.messages import payload_of
 from ingest.live.poll_sources import UPSTOX
 from ingest.live.tick_chains import Contract, TickChains, run_ticker
 from ingest.live.upstox_contracts import Subscribed, checked, contracts_in, contracts_request
-from ingest.live.upstox_messages import MARKET_INFO, FeedError, Tick, read_feed
+from ingest.live.upstox_messages import UpstoxMessages
+from ingest.live.upstox_protobuf import has_ticks
 from ingest.live.websocket import Endpoint, Limits, NoAddressError, WebSocketFeed
 from ingest.sources import json_document
 from ingest.sources.recorded_file import NotARecordingError
@@ -47,43 +47,6 @@ _REFUSED: Final = frozenset({401, 403})
 _REFUSED_HINT: Final = (
     "the access token has ended or is wrong; get today's and store it as upstox_access_token"
 )
-
-
-class UpstoxMessages:
-    """Reads messages into chains. Never raises."""
-
-    def __init__(self, subscribed: Subscribed, delivery: Delivery, chains: TickChains) -> None:
-        self._subscribed = subscribed
-        self._delivery = delivery
-        self._chains = chains
-        self._exchange = subscribed.exchanges[0]
-
-    def take(self, message: Message) -> None:
-        """Take one message of the connection; one that breaks is kept whole, and nothing of it is taken."""
-        try:
-            if isinstance(message.content, str):
-                raise FeedError("unknown_shape", "a text message, no protobuf")  # noqa: TRY301
-            feed = read_feed(message.content)
-            unknown = [tick.key for tick in feed.ticks if not self._is_known(tick)]
-            if unknown:
-                raise FeedError("unknown_token", f"{unknown[0]!r} was not subscribed to")  # noqa: TRY301
-        except FeedError as error:
-            reject = Reject(error.reason, error.detail, payload_of(message.content))
-            self._delivery.reject(self._exchange, reject, message.received_ns)
-            return
-        with self._chains.lock:
-            for tick in feed.ticks:
-                index = self._subscribed.indices.get(tick.key)
-                if index is not None:
-                    self._chains.take_underlying(index, tick.ltp)
-                elif tick.values is not None:
-                    contract = self._subscribed.contracts[tick.key]
-                    self._chains.take(contract, tick.values, feed.at, message.received_ns)
-
-    def _is_known(self, tick: Tick) -> bool:
-        if tick.key in self._subscribed.indices:
-            return True
-        return tick.key in self._subscribed.contracts and tick.values is not None
 
 
 def subscriptions(subscribed: Subscribed) -> tuple[bytes, ...]:
@@ -193,16 +156,18 @@ class _Api:
             NoAddressError: There is none now.
             SettingsError: The token is refused, or the address is not encrypted.
         """
-        payload, content = await self._get(_AUTHORIZE, {})
+        # An answer that is no page may hold an address, also when it is cut off: it is not kept.
+        payload, content = await self._get(_AUTHORIZE, {}, is_secret=True)
         data = payload.get("data") if isinstance(payload, Mapping) else None
         found = data.get("authorized_redirect_uri") if isinstance(data, Mapping) else None
         if not isinstance(found, str) or not urlsplit(found).hostname:
-            # The answer may hold the address in another place: it is not kept.
             self._keep("unknown_shape", f"{len(content):,} bytes without an address of the feed", b"")
             raise NoAddressError("the answer has no address of the feed")
         return SecretStr(checked_address(found, schemes=self._schemes))
 
-    async def _get(self, path: str, params: Mapping[str, str]) -> tuple[Any, bytes]:
+    async def _get(
+        self, path: str, params: Mapping[str, str], *, is_secret: bool = False
+    ) -> tuple[Any, bytes]:
         try:
             answer = await self._client.get(path, params)
         except NoAnswerError as error:
@@ -220,8 +185,9 @@ class _Api:
         try:
             return json_document.parse(answer.content.decode("utf-8-sig")), answer.content
         except (NotARecordingError, UnicodeDecodeError):
-            self._keep("unknown_shape", "an answer that is no JSON", answer.content)
-            raise NoAddressError("an answer that is no JSON") from None
+            detail = f"an answer of {len(answer.content):,} bytes that is no JSON"
+            self._keep("unknown_shape", detail, b"" if is_secret else answer.content)
+            raise NoAddressError(detail) from None
 
     def _keep(self, reason: str, detail: str, content: bytes) -> None:
         self._delivery.reject(self._exchange, Reject(reason, detail, payload_of(content)), time.time_ns())
@@ -249,7 +215,7 @@ async def _subscribed(
             for exchange in exchanges:
                 delivery.connections.change(exchange, up=False, why=error.why)
             wait_s = backoff.next_s(error.wait_s)
-            logger.warning(
+            logger.info(
                 "no contracts", extra={"action": "listen", "why": error.why, "wait_s": round(wait_s, 1)}
             )
             await asyncio.sleep(wait_s)
@@ -259,4 +225,4 @@ async def _subscribed(
 
 
 def _is_data(content: str | bytes) -> bool:
-    return isinstance(content, str) or not content.startswith(MARKET_INFO)
+    return isinstance(content, str) or has_ticks(content)

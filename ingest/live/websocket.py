@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from ingest.events import Reject
+from ingest.live.addresses import origin
 from ingest.live.backoff import Backoff
 from ingest.live.delivery import Delivery
 from ingest.live.handover import HandOver, Message
@@ -30,6 +31,12 @@ _protocol_logger.setLevel(logging.WARNING)
 _REFUSED = frozenset({401, 403})
 _TOO_BIG = 1009
 
+_REFUSALS = 10
+"""So many addresses for one connection may be refused in a row: with the default waits, two minutes or more.
+
+A server that takes one connection at a time refuses the next while it has not noticed that the last is gone.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
@@ -38,7 +45,8 @@ class Endpoint:
     Attributes:
         url: Address, secret, for some feeds want the token in it. For feeds whose addresses are good for one
             connection, what gives one before each: it raises NoAddressError if there is none now, and
-            SettingsError if asking again would not help.
+            SettingsError if asking again would not help. Such an address may be refused although the token
+            is good, for it was used or the last connection still counts; the next one is tried then.
         shown: The address as it may be shown.
         headers: Sent with the handshake; secret.
         subscriptions: Sent on each connect, in this order.
@@ -90,6 +98,14 @@ class NoAddressError(Exception):
         self.wait_s = wait_s
 
 
+class _Connect(connect):
+    """Follows redirects on the same host only: subscriptions may hold a token, as headers do."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        found = super().process_redirect(exc)
+        return found if not isinstance(found, str) or origin(found) == origin(self.uri) else exc
+
+
 class _SilenceError(Exception):
     """No data for too long."""
 
@@ -133,6 +149,7 @@ class WebSocketFeed:
         self._expects_data = expects_data
         self._backoff = backoff or Backoff()
         self._line = line
+        self._refusals = 0
         self._handover = HandOver(
             most_messages=limits.queue_messages, most_bytes=limits.queue_bytes, on_drop=self._dropped
         )
@@ -143,7 +160,8 @@ class WebSocketFeed:
         """Listen until cancelled; what was received is parsed before it ends.
 
         Raises:
-            SettingsError: The server refuses the credentials (401, 403): trying again would not help.
+            SettingsError: The server refuses the credentials (401, 403): trying again would not help. Of
+                addresses for one connection, ten in a row.
         """
         parser = asyncio.create_task(self._parse_all())
         try:
@@ -165,7 +183,7 @@ class WebSocketFeed:
         try:
             url = self._endpoint.url
             url = url if isinstance(url, SecretStr) else await url()
-            async with connect(
+            async with _Connect(
                 url.get_secret_value(),
                 additional_headers=dict(self._endpoint.headers),
                 open_timeout=limits.open_timeout_s,
@@ -180,6 +198,7 @@ class WebSocketFeed:
             ) as connection:
                 for subscription in self._endpoint.subscriptions:
                     await connection.send(subscription)
+                self._refusals = 0
                 self._state(up=True, why="connected")
                 await self._receive(connection)
         except NoAddressError as error:
@@ -231,12 +250,16 @@ class WebSocketFeed:
                 raise
 
     def _refused(self, status: int, retry_after: str | None) -> tuple[str, float]:
+        wait_s = retry_after_s(retry_after)
         if status in _REFUSED:
+            self._refusals += 1
+            if not isinstance(self._endpoint.url, SecretStr) and self._refusals < _REFUSALS:
+                return f"the server refused the address it gave (HTTP {status})", wait_s
             raise SettingsError(
                 f"{self._endpoint.shown} refused the connection (HTTP {status}):"
                 f" {self._endpoint.refused_hint}"
             )
-        return f"the server answered HTTP {status}", retry_after_s(retry_after)
+        return f"the server answered HTTP {status}", wait_s
 
     def _closed(self, error: ConnectionClosed) -> str:
         ours = error.sent.code if error.sent is not None else None

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from ingest.sources import bhavcopy_legacy, bhavcopy_udiff, candle_csv, candle_json
 from ingest.sources.base import FormatAdapter, SourceAdapter
 from ingest.sources.bhavcopy_legacy import BhavcopyLegacy
 from ingest.sources.bhavcopy_udiff import BhavcopyUdiff
@@ -41,18 +40,13 @@ __all__ = [
 ]
 
 
-def adapters(*, captured_at: datetime | None = None) -> Mapping[str, SourceAdapter]:
+def adapters(*, captured_at: datetime | None = None) -> Mapping[str, FormatAdapter]:
     """Return every adapter by its name, in the order in which they are listed.
 
     Args:
         captured_at: When the files were recorded, aware, for formats that do not say it.
     """
-    every: tuple[SourceAdapter, ...] = (*_chain_adapters(captured_at), *_CANDLE_ADAPTERS)
-    return MappingProxyType({each.name: each for each in every})
-
-
-def _chain_adapters(captured_at: datetime | None) -> tuple[FormatAdapter, ...]:
-    return (
+    every: tuple[FormatAdapter, ...] = (
         NseJson(),
         BseJson(),
         KitePoll(),
@@ -62,29 +56,23 @@ def _chain_adapters(captured_at: datetime | None) -> tuple[FormatAdapter, ...]:
         NseWebsiteCsv(captured_at),
         UpstoxLog(),
         KiteTicks(),
+        BhavcopyLegacy(),
+        BhavcopyUdiff(),
+        CandleCsv(),
+        CandleJson(),
     )
+    return MappingProxyType({each.name: each for each in every})
 
-
-_CANDLE_ADAPTERS: Final[tuple[SourceAdapter, ...]] = (
-    BhavcopyLegacy(),
-    BhavcopyUdiff(),
-    CandleCsv(),
-    CandleJson(),
-)
 
 ADAPTERS: Final = adapters()
 
 WIRES: Final[Mapping[str, WireFormat]] = MappingProxyType(
-    {each.wire.source: each.wire for each in _chain_adapters(None)}
+    {name: each.wire for name, each in ADAPTERS.items() if isinstance(each.wire, WireFormat)}
 )
 """The wire formats of chains, by name: how a rejected leg of theirs is tried again."""
 
-
 CANDLE_FORMATS: Final[Mapping[str, CandleFormat]] = MappingProxyType(
-    {
-        each.source: each
-        for each in (bhavcopy_legacy.WIRE, bhavcopy_udiff.WIRE, candle_csv.WIRE, candle_json.WIRE)
-    }
+    {name: each.wire for name, each in ADAPTERS.items() if isinstance(each.wire, CandleFormat)}
 )
 """The wire formats of candles, by name: how a rejected candle of theirs is tried again."""
 
@@ -127,4 +115,5 @@ def recording_files(source: SourceAdapter, path: Path) -> list[Path]:
 
 
 def _has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
-    return path.name.lower().removesuffix(".gz").endswith(suffixes)
+    name = path.name.lower()
+    return name.removesuffix(".gz").removesuffix(".zip").endswith(suffixes) or name.endswith(suffixes)

@@ -19,7 +19,7 @@ from ingest.events import CandleUpdate, ChainUpdate, Reject
 
 if TYPE_CHECKING:
     from ingest.sources.recognise import Sample
-    from ingest.sources.wire_format import WireFormat
+    from ingest.sources.wire_format import Declaration
 
 
 @dataclass(slots=True, frozen=True)
@@ -51,7 +51,7 @@ class SourceAdapter(Protocol):
     """What the format is, for a person who has such files."""
 
     suffixes: tuple[str, ...]
-    """File name endings a folder is searched for, lower case; `.gz` after them is accepted too."""
+    """File name endings a folder is searched for, lower case; `.gz` or `.zip` after them is accepted too."""
 
     def recognises(self, sample: Sample) -> bool:
         """Whether the content is in this format; of one file, at most one adapter may say so."""
@@ -69,8 +69,10 @@ class SourceAdapter(Protocol):
 class FormatAdapter(SourceAdapter, Protocol):
     """A source adapter of one declared wire format."""
 
-    wire: WireFormat
-    """What its legs look like; a leg that was rejected is tried again by this alone."""
+    @property
+    def wire(self) -> Declaration:
+        """The table at its top; what was rejected of a row is tried again by this alone."""
+        ...
 
 
 def identity_of(*parts: str | bytes) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,12 +24,13 @@ from ingest.sources.candle_format import (
     Instrument,
     candle,
     rejected,
+    underlying,
     update,
 )
 from ingest.sources.csv_table import CsvTable, Row
 from ingest.sources.recorded_file import open_lines, report_unknown_names
-from ingest.sources.values import INDIA, BadValueError
-from ingest.sources.wire_format import bind
+from ingest.sources.values import BadValueError, shown, strike_price
+from ingest.sources.wire_format import OPTION_TYPES, bind
 
 RUN_ROWS: Final = 2_000
 """Rows of one run at most."""
@@ -43,11 +44,53 @@ class Contract:
 
     Attributes:
         instrument: The contract.
-        day: Its session.
+        start: Midnight of its session.
     """
 
     instrument: Instrument
-    day: date
+    start: datetime
+
+    @property
+    def day(self) -> date:
+        """Its session."""
+        return self.start.date()
+
+
+def contract_in(
+    wire: CandleFormat, row: Mapping[str, str], exchange: str, *, kind_name: str, not_an_option: str
+) -> Contract:
+    """Return what a row is of, by the names that its format declares.
+
+    Args:
+        wire: The format.
+        row: The row as it came.
+        exchange: Where it was traded.
+        kind_name: Column that says what kind of contract it is.
+        not_an_option: What stands for call or put in the row of a future.
+
+    Raises:
+        BadValueError: `bad_event_time`, `bad_expiry`, `bad_symbol`, `bad_strike` or `unknown_instrument`.
+    """
+    time_name, expiry_name, option_type_name = (
+        names[0] for names in (wire.time_names, wire.expiry_names, wire.option_type_names)
+    )
+    start = wire.moment(row[time_name])
+    if start is None:
+        raise BadValueError("bad_event_time", f"{time_name}: {shown(row[time_name])} is no date")
+    expiry = None if wire.expiry is None else wire.expiry(row[expiry_name])
+    if expiry is None:
+        raise BadValueError("bad_expiry", f"{expiry_name}: {shown(row[expiry_name])} is no date")
+    symbol = underlying(wire, row[wire.symbol_names[0]])
+    kind, option_type = wire.kinds.get(row[kind_name].strip()), row[option_type_name].strip()
+    if kind == "future" and option_type == not_an_option:
+        return Contract(Instrument(exchange, symbol, kind, expiry), start)
+    if kind == "option" and option_type in OPTION_TYPES:
+        strike = strike_price(row[wire.strike_names[0]], wire.nulls)
+        return Contract(Instrument(exchange, symbol, kind, expiry, strike, option_type), start)
+    raise BadValueError(
+        "unknown_instrument",
+        f"{kind_name} {shown(row[kind_name])} with {option_type_name} {shown(option_type)}",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +190,7 @@ class _Runs:
         known: CandleOrigin | None = None
         try:
             contract = run.contract = self._of.contract_of(row.fields)
-            start = datetime.combine(contract.day, time(), INDIA)
+            start = contract.start
             known = CandleOrigin(self._of.wire, contract.instrument, start, SESSION_INTERVAL_S, None)
             lot_size = self._of.lot_size_of(row.fields, contract, self._reference)
             known = replace(known, lot_size=lot_size)

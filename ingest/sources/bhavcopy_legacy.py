@@ -9,11 +9,11 @@ from typing import Final
 from catalog.reference import ReferenceData
 from ingest.events import CandleUpdate
 from ingest.sources.base import FileReject
-from ingest.sources.bhavcopy import UNKNOWN_LOT_SIZE, Bhavcopy, Contract
-from ingest.sources.candle_format import CandleFormat, Instrument, rejecting_candles, underlying
+from ingest.sources.bhavcopy import UNKNOWN_LOT_SIZE, Bhavcopy, Contract, contract_in
+from ingest.sources.candle_format import CandleFormat, rejecting_candles
 from ingest.sources.recognise import Sample
-from ingest.sources.values import BadValueError, Unit, named_month_date, shown, strike_price
-from ingest.sources.wire_format import OPTION_TYPES, Field
+from ingest.sources.values import INDIA, BadValueError, Unit, named_month_date, named_month_midnight
+from ingest.sources.wire_format import Field
 
 EXCHANGE: Final = "NSE"
 
@@ -21,8 +21,20 @@ EXCHANGE: Final = "NSE"
 # contracts without a trade have them as open, high and low, and the close of the day before as close.
 WIRE: Final = CandleFormat(
     source="bhavcopy-fo",
+    exchange=EXCHANGE,
     suffixes=(".csv", ".zip"),
     nulls=frozenset({"", "-"}),
+    timezone=INDIA,
+    event_time=named_month_midnight,
+    expiry=named_month_date,
+    symbol_names=("SYMBOL",),
+    time_names=("TIMESTAMP",),
+    strike_names=("STRIKE_PR",),
+    expiry_names=("EXPIRY_DT",),
+    option_type_names=("OPTION_TYP",),
+    kinds={
+        "FUTIDX": "future", "FUTSTK": "future", "FUTIVX": "future", "OPTIDX": "option", "OPTSTK": "option",
+    },
     fields=(
         Field("open", Unit.RUPEES, ("OPEN",)),
         Field("high", Unit.RUPEES, ("HIGH",)),
@@ -45,27 +57,12 @@ WIRE: Final = CandleFormat(
     ignored=frozenset({"Unnamed: 0"}),
 )  # fmt: skip
 
-_FUTURES: Final = frozenset({"FUTIDX", "FUTSTK", "FUTIVX"})
-_OPTIONS: Final = frozenset({"OPTIDX", "OPTSTK"})
+_KIND: Final = "INSTRUMENT"
 _NOT_AN_OPTION: Final = "XX"
 
 
 def _contract(row: Mapping[str, str]) -> Contract:
-    day, expiry = named_month_date(row["TIMESTAMP"]), named_month_date(row["EXPIRY_DT"])
-    if day is None:
-        raise BadValueError("bad_event_time", f"TIMESTAMP: {shown(row['TIMESTAMP'])} is no date")
-    if expiry is None:
-        raise BadValueError("bad_expiry", f"EXPIRY_DT: {shown(row['EXPIRY_DT'])} is no date")
-    symbol = underlying(row["SYMBOL"])
-    kind, option_type = row["INSTRUMENT"].strip(), row["OPTION_TYP"].strip()
-    if kind in _FUTURES and option_type == _NOT_AN_OPTION:
-        instrument = Instrument(EXCHANGE, symbol, "future", expiry)
-    elif kind in _OPTIONS and option_type in OPTION_TYPES:
-        strike = strike_price(row["STRIKE_PR"], WIRE.nulls)
-        instrument = Instrument(EXCHANGE, symbol, "option", expiry, strike, option_type)
-    else:
-        raise BadValueError("unknown_instrument", f"{shown(kind)} with OPTION_TYP {shown(option_type)}")
-    return Contract(instrument, day)
+    return contract_in(WIRE, row, EXCHANGE, kind_name=_KIND, not_an_option=_NOT_AN_OPTION)
 
 
 def _lot_size(_row: Mapping[str, str], contract: Contract, reference: ReferenceData) -> int:
@@ -95,6 +92,7 @@ class BhavcopyLegacy:
     name = WIRE.source
     about = "CSV or zip, NSE futures and options of a day, until 2024"
     suffixes = WIRE.suffixes
+    wire = WIRE
 
     def recognises(self, sample: Sample) -> bool:
         """By the columns without which no row can be read."""

@@ -8,25 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from catalog.exchanges import canonical_exchange
 from catalog.reference import ReferenceData
 from ingest.events import CandleUpdate
 from ingest.sources.base import FileReject
-from ingest.sources.bhavcopy import Bhavcopy, Contract
-from ingest.sources.candle_format import CandleFormat, Instrument, rejecting_candles, underlying
+from ingest.sources.bhavcopy import Bhavcopy, Contract, contract_in
+from ingest.sources.candle_format import CandleFormat, rejecting_candles
 from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import NotARecordingError
-from ingest.sources.values import BadValueError, Unit, iso_date, quantity, shown, strike_price
-from ingest.sources.wire_format import OPTION_TYPES, Field
+from ingest.sources.values import INDIA, BadValueError, Unit, iso_date, iso_midnight, quantity, shown
+from ingest.sources.wire_format import Field
 
 # Open interest is in shares, and what was traded in contracts; each row brings its contract's lot. Prices of
 # 0 stand for none: contracts without a trade have them as open, high and low, but a close.
 WIRE: Final = CandleFormat(
     source="bhavcopy-udiff",
+    exchange=None,
     suffixes=(".csv", ".zip"),
     nulls=frozenset({"", "-"}),
+    timezone=INDIA,
+    event_time=iso_midnight,
+    expiry=iso_date,
+    symbol_names=("TckrSymb",),
+    time_names=("TradDt",),
+    strike_names=("StrkPric",),
+    expiry_names=("XpryDt",),
+    option_type_names=("OptnTp",),
+    kinds={"STF": "future", "IDF": "future", "STO": "option", "IDO": "option"},
     fields=(
         Field("open", Unit.RUPEES, ("OpnPric",)),
         Field("high", Unit.RUPEES, ("HghPric",)),
@@ -58,9 +68,8 @@ WIRE: Final = CandleFormat(
 )  # fmt: skip
 
 _DERIVATIVES: Final = "FO"
-_KINDS: Final[Mapping[str, Literal["future", "option"]]] = {
-    "STF": "future", "IDF": "future", "STO": "option", "IDO": "option",
-}  # fmt: skip
+_KIND: Final = "FinInstrmTp"
+_NOT_AN_OPTION: Final = ""
 
 
 def _check_file(row: Mapping[str, str]) -> None:
@@ -74,24 +83,7 @@ def _contract(row: Mapping[str, str]) -> Contract:
     exchange = canonical_exchange(row["Src"])
     if exchange is None:
         raise BadValueError("unknown_exchange", f"Src: {shown(row['Src'])}")
-    day = iso_date(row["TradDt"])
-    if day is None:
-        raise BadValueError("bad_event_time", f"TradDt: {shown(row['TradDt'])} is no date")
-    expiry = iso_date(row["XpryDt"])
-    if expiry is None:
-        raise BadValueError("bad_expiry", f"XpryDt: {shown(row['XpryDt'])} is no date")
-    symbol = underlying(row["TckrSymb"])
-    kind, option_type = _KINDS.get(row["FinInstrmTp"].strip()), row["OptnTp"].strip()
-    if kind == "future" and not option_type:
-        instrument = Instrument(exchange, symbol, kind, expiry)
-    elif kind == "option" and option_type in OPTION_TYPES:
-        strike = strike_price(row["StrkPric"], WIRE.nulls)
-        instrument = Instrument(exchange, symbol, kind, expiry, strike, option_type)
-    else:
-        raise BadValueError(
-            "unknown_instrument", f"FinInstrmTp {shown(row['FinInstrmTp'])} with OptnTp {shown(option_type)}"
-        )
-    return Contract(instrument, day)
+    return contract_in(WIRE, row, exchange, kind_name=_KIND, not_an_option=_NOT_AN_OPTION)
 
 
 def _lot_size(row: Mapping[str, str], _contract: Contract, _reference: ReferenceData) -> int:
@@ -120,6 +112,7 @@ class BhavcopyUdiff:
     name = WIRE.source
     about = "CSV or zip, UDiFF futures and options of a day"
     suffixes = WIRE.suffixes
+    wire = WIRE
 
     def recognises(self, sample: Sample) -> bool:
         """By the columns without which no row can be read, whatever the segment."""

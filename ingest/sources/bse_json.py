@@ -19,7 +19,7 @@ from ingest.sources.chain import Chain
 from ingest.sources.json_document import Document, RepeatedNames
 from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import NotARecordingError, rejecting, report_unknown_names
-from ingest.sources.values import Unit, named_month_date, named_month_time, shown
+from ingest.sources.values import INDIA, Unit, named_month_date, named_month_time, shown
 from ingest.sources.wire_format import OPTION_TYPES, BoundField, Field, OptionType, WireFormat, bind
 
 _UNDERLYING: Final = Field("underlying_price", Unit.RUPEES, ("UlaValue",))
@@ -49,6 +49,7 @@ WIRE: Final = WireFormat(
     exchange="BSE",
     suffixes=(".json",),
     nulls=frozenset({"", "-", "NaN", "nan"}),
+    timezone=INDIA,
     event_time=named_month_time,
     expiry=named_month_date,
     symbol_names=("Ula_Code", "comapny_name", "C_comapny_name"),
@@ -125,7 +126,7 @@ def chains_of(
     """
     rows = _rows(payload)
     as_on = payload.get("ASON")
-    event_time = as_on.get("DT_TM") if isinstance(as_on, dict) else None
+    event_time = as_on.get(WIRE.time_names[0]) if isinstance(as_on, dict) else None
     default_symbol = _first_symbol(rows)
 
     groups: dict[str, _Group] = {}

@@ -21,15 +21,21 @@ from ingest.sources.candle_series import CandleSeries
 from ingest.sources.csv_table import CsvTable
 from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import NotARecordingError, open_lines, report_unknown_names
-from ingest.sources.values import Unit, iso_time
+from ingest.sources.values import INDIA, Unit, iso_time
 from ingest.sources.wire_format import Field
+
+_TIME_NAMES: Final = ("timestamp", "datetime", "date")
 
 # Kite counts in units of the underlying: every volume is a multiple of the lot. Times without an offset are
 # Indian. An index has no volume, which is written as 0.
 WIRE: Final = CandleFormat(
     source="candle-csv",
+    exchange=None,
     suffixes=(".csv",),
     nulls=frozenset({"", "-", "NaN", "nan"}),
+    timezone=INDIA,
+    event_time=iso_time,
+    time_names=_TIME_NAMES,
     fields=(
         Field("open", Unit.RUPEES, ("open",)),
         Field("high", Unit.RUPEES, ("high",)),
@@ -38,7 +44,7 @@ WIRE: Final = CandleFormat(
         Field("volume", Unit.UNITS, ("volume",)),
         Field("oi", Unit.UNITS, ("oi", "open_interest")),
     ),
-    needed=(("timestamp", "datetime", "date"), ("open",), ("high",), ("low",), ("close",), ("volume",)),
+    needed=(_TIME_NAMES, ("open",), ("high",), ("low",), ("close",), ("volume",)),
     ignored=frozenset({"ema10", "ema20"}),
 )
 
@@ -49,6 +55,7 @@ class CandleCsv:
     name = WIRE.source
     about = "CSV, candles of the index or contract it is named after"
     suffixes = WIRE.suffixes
+    wire = WIRE
 
     def recognises(self, sample: Sample) -> bool:
         """By the columns without which no candle can be read."""
@@ -78,7 +85,7 @@ def _candles(path: Path, reference: ReferenceData) -> Iterator[CandleUpdate]:
                 yield series.rejected(*row.fault, row.payload, row.text, line=line)
             else:
                 label = row.fields[time_name]
-                yield series.candle(iso_time(label), row.fields, label, line)
+                yield series.candle(WIRE.moment(label), row.fields, label, line)
         lines.check()
 
 
@@ -99,7 +106,7 @@ class _Starts:
                 table = CsvTable(lines, WIRE.needed)
                 time_name = _time_name(table)
                 for row in table.rows():
-                    start = iso_time(row.fields[time_name]) if row.fault is None else None
+                    start = WIRE.moment(row.fields[time_name]) if row.fault is None else None
                     if start is not None:
                         yield start
                 lines.check()
@@ -108,4 +115,4 @@ class _Starts:
 
 
 def _time_name(table: CsvTable) -> Any:
-    return next(name for name in WIRE.needed[0] if name in table.header)
+    return next(name for name in WIRE.time_names if name in table.header)

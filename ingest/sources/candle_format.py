@@ -2,52 +2,51 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from catalog.exchanges import canonical_symbol
 from ingest.events import CANDLE_TABLE, CandleUpdate, Reject
 from ingest.origins import CANDLE, Line, Origin
 from ingest.sources.base import FileReject
 from ingest.sources.recorded_file import NotARecordingError, unread_file_reject
 from ingest.sources.values import BadValueError, shown
-from ingest.sources.wire_format import BoundField, Field
+from ingest.sources.wire_format import BoundField, Declaration, Field
 
 UNKNOWN_SYMBOL: Final = "UNKNOWN"
 DEFAULT_EXCHANGE: Final = "NSE"
-_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9&._ -]{0,39}")
+
+ContractKind = Literal["future", "option"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CandleFormat:
+class CandleFormat(Declaration):
     """Declaration of one wire format of candles.
 
     Attributes:
-        source: Name of the adapter, as in `--source`.
-        suffixes: File name endings, lower case, without `.gz`.
-        nulls: Texts that stand for a missing number.
         fields: The figures of a candle.
         needed: Names without which no candle can be read, each with its alternatives.
-        ignored: Names that are known and not stored.
+        expiry: Parses the text of an expiry, None if it is none; None where only a file's name says it.
+        kinds: Words for kinds of contracts, of formats that have a column for it.
     """
 
-    source: str
-    suffixes: tuple[str, ...]
-    nulls: frozenset[str]
     fields: tuple[Field, ...]
     needed: tuple[tuple[str, ...], ...]
-    ignored: frozenset[str]
+    expiry: Callable[[object], date | None] | None = None
+    kinds: Mapping[str, ContractKind] = field(default_factory=dict)
 
     @property
-    def known_names(self) -> frozenset[str]:
-        """Every name that this format is known to use."""
-        fields = {name for field in self.fields for name in field.names}
-        return frozenset(fields | {name for names in self.needed for name in names}) | self.ignored
+    def numbers(self) -> tuple[Field, ...]:
+        """The figures of a candle."""
+        return self.fields
+
+    @property
+    def key_names(self) -> tuple[tuple[str, ...], ...]:
+        """The names of what is no figure, and those without which there is none."""
+        return (*super(CandleFormat, self).key_names, *self.needed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +70,14 @@ class Instrument:
     option_type: str | None = None
 
 
-def underlying(raw: str) -> str:
+def underlying(wire: CandleFormat, raw: str) -> str:
     """Return the canonical symbol in a name.
 
     Raises:
         BadValueError: `bad_symbol`.
     """
-    symbol = canonical_symbol(raw)
-    if not _SYMBOL.fullmatch(symbol):
+    symbol = wire.symbol(raw)
+    if symbol is None:
         raise BadValueError("bad_symbol", f"{shown(raw)} is no name of an underlying")
     return symbol
 
@@ -197,7 +196,7 @@ def update(
 ) -> CandleUpdate:
     """Return candles of one underlying, None where it is not known, with what could not be converted."""
     return CandleUpdate(
-        exchange=instrument.exchange if instrument else DEFAULT_EXCHANGE,
+        exchange=instrument.exchange if instrument else wire.exchange or DEFAULT_EXCHANGE,
         symbol=instrument.symbol if instrument else UNKNOWN_SYMBOL,
         received_ns=time.time_ns(),
         candles=candles,

@@ -21,7 +21,7 @@ from ingest.sources.candle_series import CandleSeries
 from ingest.sources.json_document import Document, canonical
 from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import NotARecordingError
-from ingest.sources.values import Unit, iso_time, shown
+from ingest.sources.values import INDIA, Unit, iso_time, shown
 from ingest.sources.wire_format import Field
 
 _LABEL: Final = "time"
@@ -32,8 +32,12 @@ _LIST: Final = "candles"
 # a place instead of a name; open interest is missing where it was not asked for.
 WIRE: Final = CandleFormat(
     source="candle-json",
+    exchange=None,
     suffixes=(".json",),
     nulls=frozenset({"", "-"}),
+    timezone=INDIA,
+    event_time=iso_time,
+    time_names=(_LABEL,),
     fields=(
         Field("open", Unit.RUPEES, ("open",)),
         Field("high", Unit.RUPEES, ("high",)),
@@ -43,7 +47,6 @@ WIRE: Final = CandleFormat(
         Field("oi", Unit.UNITS, ("oi",)),
     ),
     needed=tuple((name,) for name in _NAMES[:-1]),
-    ignored=frozenset(),
 )
 
 
@@ -53,6 +56,7 @@ class CandleJson:
     name = WIRE.source
     about = "JSON, candles of the index or contract it is named after"
     suffixes = WIRE.suffixes
+    wire = WIRE
 
     def recognises(self, sample: Sample) -> bool:
         """By the name of the list."""
@@ -66,14 +70,14 @@ class CandleJson:
 def _candles(path: Path, reference: ReferenceData) -> Iterator[CandleUpdate]:
     document = Document(path)
     found = _list(document.root)
-    starts = (iso_time(each[0]) for each in found if isinstance(each, list) and each)
+    starts = (WIRE.moment(each[0]) for each in found if isinstance(each, list) and each)
     interval_s = interval_of(name_of(path), (start for start in starts if start is not None))
     instrument = instrument_of(path, reference)
     series = CandleSeries(WIRE, instrument, reference, interval_s=interval_s, names=_NAMES)
     for each in found:
         if isinstance(each, list) and len(each) in {len(_NAMES) - 1, len(_NAMES)}:
             raw = dict(zip(_NAMES, [*each, None], strict=False))
-            yield series.candle(iso_time(each[0]), raw, each[0])
+            yield series.candle(WIRE.moment(each[0]), raw, each[0])
         else:
             yield series.rejected(
                 "not_a_candle", f"{shown(each)} is no list of {', '.join(_NAMES)}", each, canonical(each)

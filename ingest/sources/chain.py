@@ -14,7 +14,7 @@ from ingest.events import ChainUpdate, Reject
 from ingest.live_values import event_moment
 from ingest.origins import ChainOrigin, LegOrigin, Line, RawLegs
 from ingest.sources.base import identity_of
-from ingest.sources.values import INDIA, BadValueError, shown, strike_price
+from ingest.sources.values import BadValueError, shown, strike_price
 from ingest.sources.wire_format import BoundField, OptionType, WireFormat
 
 UNKNOWN_LOT_SIZE: Final = "unknown_lot_size"
@@ -78,7 +78,7 @@ class Chain:
         self._nulls = wire.nulls
         self._symbol = wire.symbol(symbol)
         self._exchange = wire.exchange or home_exchange(self._symbol or "")
-        self._event_time = wire.event_time(event_time)
+        self._event_time = wire.moment(event_time)
         self._reference = reference
         self._lot_sizes: dict[date, int | None] = {}
         self._counts_contracts = wire.counts_contracts
@@ -94,7 +94,7 @@ class Chain:
         if self._event_time is None:
             return "bad_event_time", f"{shown(event_time)} is no time of this format"
         try:
-            event_moment(self._event_time, time.time_ns(), INDIA)
+            event_moment(self._event_time, time.time_ns(), self._wire.timezone)
         except ValueError as error:
             return "bad_event_time", str(error)
         if self._symbol is None:

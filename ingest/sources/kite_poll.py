@@ -27,7 +27,7 @@ from ingest.sources.recorded_file import (
     rejecting,
     report_unknown_names,
 )
-from ingest.sources.values import Unit, iso_date, iso_time
+from ingest.sources.values import INDIA, Unit, iso_date, iso_time
 from ingest.sources.wire_format import OPTION_TYPES, Field, WireFormat, bind
 
 _UNDERLYING: Final = Field("underlying_price", Unit.RUPEES, ("Spot", "Stock_LTP"))
@@ -48,6 +48,7 @@ WIRE: Final = WireFormat(
     exchange=None,
     suffixes=(".csv",),
     nulls=frozenset({"", "-", "NaN", "nan"}),
+    timezone=INDIA,
     event_time=iso_time,
     expiry=iso_date,
     symbol_names=("Symbol", "Stock"),

@@ -25,7 +25,7 @@ from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import NotARecordingError, rejecting, report_unknown_names
 from ingest.sources.time_sorted import TimeSorted, time_sorted
 from ingest.sources.trading_symbol import expiry_of, parse_trading_symbol, trading_symbol_in
-from ingest.sources.values import BadValueError, Unit, iso_date, iso_time, shown
+from ingest.sources.values import INDIA, BadValueError, Unit, iso_date, iso_time, shown
 from ingest.sources.wire_format import BoundField, Field, OptionType, WireFormat, bind
 
 # Kite counts in units of the underlying: every count is a multiple of the lot. The first level of the book is
@@ -50,12 +50,10 @@ WIRE: Final = WireFormat(
     exchange=None,
     suffixes=(".txt",),
     nulls=frozenset({"", "-", "NaN", "nan"}),
+    timezone=INDIA,
     event_time=iso_time,
     expiry=_expiry,
-    symbol_names=(),
     time_names=("timestamp", "exchange_timestamp"),
-    strike_names=(),
-    expiry_names=(),
     calls=_FIELDS,
     puts=_FIELDS,
     ignored=frozenset(
@@ -172,7 +170,7 @@ def _moment_in(text: str) -> datetime | None:
     found = _TIME.search(text)
     if found is None:
         return None
-    return iso_time(found[1] or python_literal.datetime_text(found[2]))
+    return WIRE.moment(found[1] or python_literal.datetime_text(found[2]))
 
 
 class _Contract:

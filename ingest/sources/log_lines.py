@@ -12,7 +12,13 @@ from typing import BinaryIO, Final
 from ingest.events import Reject
 from ingest.origins import FileOrigin
 from ingest.sources.base import FileReject, identity_of
-from ingest.sources.recorded_file import BROKEN_GZIP, REPLACEMENT, NotARecordingError, open_content
+from ingest.sources.recorded_file import (
+    BROKEN_GZIP,
+    REPLACEMENT,
+    NotARecordingError,
+    broken_packing,
+    open_content,
+)
 from ingest.sources.wire_format import WireFormat
 
 _BOM: Final = b"\xef\xbb\xbf"
@@ -69,7 +75,7 @@ class LogLines:
                 if chunk.strip():
                     yield self._line(number, chunk, size_bytes, rest_digest, sha256)
         except BROKEN_GZIP as error:
-            self.damage = f"broken gzip ({error})"
+            self.damage = broken_packing(error)
             raise NotARecordingError("undecodable", f"{self.damage}, after line {number}") from error
 
     def _pass_over_rest(self, chunk: bytes) -> tuple[int, bytes, str | None]:

@@ -26,20 +26,16 @@ class LongTable:
 
     Attributes:
         wire: The format; of its names, the first of each kind is the column.
-        option_type_name: Column that says call or put.
         symbol_of: The underlying of a row, as it came.
     """
 
     wire: WireFormat
-    option_type_name: str
     symbol_of: Callable[[Mapping[str, Any]], object]
 
     @property
     def needed(self) -> tuple[tuple[str, ...], ...]:
         """The columns without which no row can be read, each with its alternative names."""
-        wire = self.wire
-        keys = (wire.symbol_names, wire.time_names, wire.strike_names, wire.expiry_names)
-        return (*keys, (self.option_type_name,), *(field.names for field in wire.calls))
+        return (*self.wire.key_names, *(field.names for field in self.wire.calls))
 
     def chains(
         self, rows: Iterable[Row], header: Sequence[str], header_text: str, reference: ReferenceData
@@ -65,7 +61,7 @@ class LongTable:
         key = (
             self.wire.symbol_names[0],
             self.wire.expiry_names[0],
-            self.option_type_name,
+            self.wire.option_type_names[0],
             self.wire.strike_names[0],
         )
         for row in rows:
@@ -102,7 +98,7 @@ class LongTable:
             chain = Chain(self.wire, reference, symbol=symbol, event_time=poll_time)
             for row in rows:
                 if row.fault is not None:
-                    line = Line(row.text, tuple(header), self.option_type_name, row.place)
+                    line = Line(row.text, tuple(header), self.wire.option_type_names[0], row.place)
                     chain.reject(None, *row.fault, row.payload, line=line)
                 else:
                     self._add(chain, row.fields, fields)
@@ -112,11 +108,12 @@ class LongTable:
             yield chain.finish(occurrences.identity(identity))
 
     def _add(self, chain: Chain, leg: dict[str, Any], fields: tuple[BoundField, ...]) -> None:
-        said = leg[self.option_type_name]
+        option_type_name = self.wire.option_type_names[0]
+        said = leg[option_type_name]
         option_type = self.wire.option_type(said)
         strike, expiry = leg[self.wire.strike_names[0]], leg[self.wire.expiry_names[0]]
         if option_type is None:
-            detail = f"{self.option_type_name}: {shown(said)} is neither a call nor a put"
+            detail = f"{option_type_name}: {shown(said)} is neither a call nor a put"
             chain.reject(None, "bad_option_type", detail, leg, said=said, strike=strike, expiry=expiry)
             return
         chain.add(option_type, leg, fields, strike=strike, expiry=expiry)

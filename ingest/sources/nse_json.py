@@ -20,9 +20,10 @@ from ingest.sources.chain import Chain
 from ingest.sources.json_document import Document, RepeatedNames
 from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import NotARecordingError, file_reject, rejecting, report_unknown_names
-from ingest.sources.values import BadValueError, Unit, named_month_time, nse_date, price, shown
+from ingest.sources.values import INDIA, BadValueError, Unit, named_month_time, nse_date, price, shown
 from ingest.sources.wire_format import OPTION_TYPES, BoundField, Field, OptionType, WireFormat, bind
 
+_UNDERLYING: Final = Field("underlying_price", Unit.RUPEES, ("underlyingValue",))
 # Contracts may be fractions: NSE divides open interest by the lot of the day, also for contracts
 # that were written when the lot was another. Quantities of the book are units (multiples of the lot).
 _FIELDS: Final = (
@@ -35,7 +36,7 @@ _FIELDS: Final = (
     Field("oi_change", Unit.CONTRACTS, ("changeinOpenInterest",)),
     Field("volume", Unit.CONTRACTS, ("totalTradedVolume",)),
     Field("iv", Unit.PERCENT, ("impliedVolatility",)),
-    Field("underlying_price", Unit.RUPEES, ("underlyingValue",)),
+    _UNDERLYING,
 )
 
 WIRE: Final = WireFormat(
@@ -43,6 +44,7 @@ WIRE: Final = WireFormat(
     exchange="NSE",
     suffixes=(".json",),
     nulls=frozenset({"", "-", "NaN", "nan"}),
+    timezone=INDIA,
     event_time=named_month_time,
     expiry=nse_date,
     symbol_names=("underlying",),
@@ -111,7 +113,7 @@ def chains_of(
     answer = _answer(payload)
     bad_underlying = None
     try:
-        underlying_price = price(answer.get("underlyingValue"), WIRE.nulls)
+        underlying_price = price(answer.get(_UNDERLYING.names[0]), WIRE.nulls)
     except BadValueError as error:
         underlying_price, bad_underlying = None, error
 
@@ -123,7 +125,7 @@ def chains_of(
     yield from legs.chains()
     if bad_underlying is not None:
         detail = f"underlyingValue of the chain: {bad_underlying.detail}"
-        yield Reject(bad_underlying.reason, detail, {"underlyingValue": answer["underlyingValue"]})
+        yield Reject(bad_underlying.reason, detail, {_UNDERLYING.names[0]: answer[_UNDERLYING.names[0]]})
 
 
 def _chains(path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | FileReject]:
@@ -168,7 +170,7 @@ class _Legs:
             self._add(option_type, leg, row)
 
     def _add(self, option_type: OptionType, leg: Any, row: dict[str, Any]) -> None:
-        symbol = leg.get("underlying") if isinstance(leg, dict) else None
+        symbol = leg.get(WIRE.symbol_names[0]) if isinstance(leg, dict) else None
         group = self._group(self._default_symbol if _absent(symbol) else symbol)
         strike = _leg_or_row(leg, row, WIRE.strike_names)
         expiry = _leg_or_row(leg, row, WIRE.expiry_names)
@@ -192,7 +194,7 @@ class _Legs:
                 WIRE,
                 self._reference,
                 symbol=symbol,
-                event_time=self._answer.get("timestamp"),
+                event_time=self._answer.get(WIRE.time_names[0]),
                 underlying_price=self._underlying_price,
             )
             self._groups[key] = _Group(chain)
@@ -200,7 +202,7 @@ class _Legs:
 
     def chains(self) -> Iterator[ChainUpdate]:
         """Yield one chain per underlying, in the order in which they first occur."""
-        of_the_chain = [self._answer.get("timestamp"), self._answer.get("underlyingValue")]
+        of_the_chain = [self._answer.get(WIRE.time_names[0]), self._answer.get(_UNDERLYING.names[0])]
         for key, group in self._groups.items():
             content = json_document.canonical([of_the_chain, group.raw])
             yield group.chain.finish(identity_of(WIRE.source, key, content))
@@ -252,7 +254,7 @@ def _first_symbol(rows: list[Any]) -> object:
     for row in rows:
         if isinstance(row, dict):
             for _, leg in _legs(row):
-                symbol = leg.get("underlying") if isinstance(leg, dict) else None
+                symbol = leg.get(WIRE.symbol_names[0]) if isinstance(leg, dict) else None
                 if not _absent(symbol):
                     return symbol
     return None

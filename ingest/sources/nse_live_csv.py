@@ -17,7 +17,7 @@ from ingest.sources.csv_table import CsvTable
 from ingest.sources.long_table import LongTable
 from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import open_lines, rejecting, report_unknown_names
-from ingest.sources.values import Unit, iso_time, named_month_date
+from ingest.sources.values import INDIA, Unit, iso_time, named_month_date
 from ingest.sources.wire_format import Field, WireFormat
 
 # Volume is in units although open interest, in the same row, is in contracts: `noOfTrades` is the volume
@@ -28,24 +28,24 @@ _FIELDS: Final = (
     Field("volume", Unit.UNITS, ("volume",)),
     Field("underlying_price", Unit.RUPEES, ("underlyingValue",)),
 )
-_OPTION_TYPE_NAME: Final = "optionType"
 
 WIRE: Final = WireFormat(
     source="nse-live-csv",
     exchange=None,
     suffixes=(".csv",),
     nulls=frozenset({"", "-", "NaN", "nan"}),
+    timezone=INDIA,
     event_time=iso_time,
     expiry=named_month_date,
     symbol_names=("contract",),
     time_names=("datetime",),
     strike_names=("strikePrice",),
     expiry_names=("expiryDate",),
+    option_type_names=("optionType",),
     calls=_FIELDS,
     puts=_FIELDS,
     ignored=frozenset(
         {
-            _OPTION_TYPE_NAME,
             "change",
             "pChange",
             "openPrice",
@@ -68,7 +68,7 @@ def _symbol(leg: Mapping[str, Any]) -> str:
     return contract if WIRE.expiry(last) is None else symbol
 
 
-_TABLE: Final = LongTable(wire=WIRE, option_type_name=_OPTION_TYPE_NAME, symbol_of=_symbol)
+_TABLE: Final = LongTable(wire=WIRE, symbol_of=_symbol)
 
 
 class NseLiveCsv:

@@ -19,7 +19,7 @@ from ingest.sources.csv_table import CsvTable
 from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import open_lines, rejecting
 from ingest.sources.strike_table import needed_columns, one_chain
-from ingest.sources.values import Unit, day_first_time, run_together_date
+from ingest.sources.values import INDIA, Unit, day_first_time, run_together_date
 from ingest.sources.wire_format import Field, WireFormat
 
 
@@ -44,12 +44,10 @@ WIRE: Final = WireFormat(
     exchange="NSE",
     suffixes=(".csv",),
     nulls=frozenset({"", "-", "NaN", "nan"}),
+    timezone=INDIA,
     event_time=day_first_time,
     expiry=run_together_date,
-    symbol_names=(),
-    time_names=(),
     strike_names=("StrikePrice",),
-    expiry_names=(),
     calls=_fields("Call"),
     puts=_fields("Put"),
     ignored=frozenset({"", "CallNetChng", "PutNetChng"}),
@@ -59,6 +57,8 @@ WIRE: Final = WireFormat(
 _NEEDED: Final = needed_columns(WIRE, optional=("underlying_price",))
 _NAME = re.compile(
     r"(?P<symbol>.+)_(?P<date>[0-9]{2}-[0-9]{2}-[0-9]{4})_(?P<hour>[0-9]{2})[\W_]?(?P<minute>[0-9]{2})"
+    r"(?:\.csv)?(?:\.gz|\.zip)?",
+    re.IGNORECASE,
 )
 _FOLDER = re.compile(r"[0-9]{1,2}[A-Za-z]{3}[0-9]{4}")
 
@@ -108,8 +108,7 @@ def _chains(path: Path, said: _Said, reference: ReferenceData) -> Iterator[Chain
 
 
 def _said(path: Path) -> _Said:
-    stem = path.name.removesuffix(".gz").removesuffix(".csv")
-    named = _NAME.fullmatch(stem)
+    named = _NAME.fullmatch(path.name)
     folder = _FOLDER.fullmatch(path.absolute().parent.name)
     return _Said(
         symbol=named["symbol"] if named else None,

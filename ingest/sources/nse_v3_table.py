@@ -17,7 +17,7 @@ from ingest.sources.long_table import LongTable
 from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import NotARecordingError, rejecting, report_unknown_names
 from ingest.sources.typed_rows import PARQUET_MAGIC, SQLITE_MAGIC, open_typed_rows
-from ingest.sources.values import Unit, compact_time, named_month_date
+from ingest.sources.values import INDIA, Unit, compact_time, named_month_date
 from ingest.sources.wire_format import Field, WireFormat
 
 # NSE's own units: contracts, and per cent. The underlying carries the noise of a 32-bit float (24052.400391)
@@ -30,24 +30,24 @@ _FIELDS: Final = (
     Field("iv", Unit.SOLVED_PERCENT, ("iv",)),
     Field("underlying_price", Unit.RUPEES, ("spot",)),
 )
-_OPTION_TYPE_NAME: Final = "option_type"
 
 WIRE: Final = WireFormat(
     source="nse-v3-table",
     exchange="NSE",
     suffixes=(".parquet", ".db", ".sqlite", ".sqlite3"),
     nulls=frozenset({"", "-", "NaN", "nan"}),
+    timezone=INDIA,
     event_time=compact_time,
     expiry=named_month_date,
     symbol_names=("symbol",),
     time_names=("timestamp",),
     strike_names=("strike",),
     expiry_names=("expiry",),
+    option_type_names=("option_type",),
     calls=_FIELDS,
     puts=_FIELDS,
     ignored=frozenset(
         {
-            _OPTION_TYPE_NAME,
             "open",
             "high",
             "low",
@@ -66,7 +66,7 @@ def _symbol(leg: Mapping[str, Any]) -> object:
     return leg[WIRE.symbol_names[0]]
 
 
-_TABLE: Final = LongTable(wire=WIRE, option_type_name=_OPTION_TYPE_NAME, symbol_of=_symbol)
+_TABLE: Final = LongTable(wire=WIRE, symbol_of=_symbol)
 
 
 class NseV3Table:

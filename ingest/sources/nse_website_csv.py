@@ -21,7 +21,7 @@ from ingest.sources.csv_table import CsvTable
 from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import NotARecordingError, open_lines, rejecting
 from ingest.sources.strike_table import needed_columns, one_chain
-from ingest.sources.values import Unit, given_time, named_month_date
+from ingest.sources.values import INDIA, Unit, given_time, named_month_date
 from ingest.sources.wire_format import Field, WireFormat
 
 _STRIKE: Final = "STRIKE"
@@ -48,12 +48,10 @@ WIRE: Final = WireFormat(
     exchange="NSE",
     suffixes=(".csv",),
     nulls=frozenset({"", "-", "NaN", "nan"}),
+    timezone=INDIA,
     event_time=given_time,
     expiry=named_month_date,
-    symbol_names=(),
-    time_names=(),
     strike_names=(_STRIKE,),
-    expiry_names=(),
     calls=_fields("CALLS"),
     puts=_fields("PUTS"),
     ignored=frozenset({"CALLS ", "PUTS ", "CALLS CHNG", "PUTS CHNG"}),

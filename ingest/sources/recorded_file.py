@@ -107,7 +107,7 @@ def read_text(path: Path) -> tuple[str, str | None]:
                         "too_large", f"more than {DOCUMENT_BYTES:,} bytes, unpacked, in one document"
                     )
         except BROKEN_GZIP as error:
-            damage = _broken(error)
+            damage = broken_packing(error)
     text = content.decode("utf-8-sig", "replace")
     if damage is None and REPLACEMENT in text:
         damage = f"not UTF-8, first at character {text.index(REPLACEMENT)}"
@@ -223,7 +223,7 @@ class TextLines:
                 else:
                     yield LongLine.read(line, self._text, self._path, number)
         except BROKEN_GZIP as error:
-            self.damage = _broken(error)
+            self.damage = broken_packing(error)
             raise NotARecordingError("undecodable", f"{self.damage}, after line {number}") from error
 
     def check(self) -> None:
@@ -247,7 +247,8 @@ def open_lines(path: Path) -> Iterator[TextLines]:
         yield TextLines(file, path)
 
 
-def _broken(error: Exception) -> str:
+def broken_packing(error: Exception) -> str:
+    """Return what to say of a packed file that raised one of `BROKEN_GZIP`."""
     return f"broken {'zip' if isinstance(error, zipfile.BadZipFile) else 'gzip'} ({error})"
 
 
@@ -365,7 +366,7 @@ def _content(path: Path) -> tuple[bytes, str]:
                 head += chunk[: _HEAD_BYTES - len(head)]
                 left -= len(chunk)
         except BROKEN_GZIP as error:
-            digest.update(_broken(error).encode())
+            digest.update(broken_packing(error).encode())
     return digest.digest(), head.decode("utf-8-sig", "replace")[:_HEAD_CHARACTERS]
 
 

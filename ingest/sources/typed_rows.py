@@ -18,7 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ingest.sources.csv_table import Row
-from ingest.sources.recorded_file import BROKEN_GZIP, NotARecordingError, head_of, open_content
+from ingest.sources.recorded_file import (
+    BROKEN_GZIP,
+    NotARecordingError,
+    broken_packing,
+    head_of,
+    open_content,
+)
 from ingest.sources.values import shown
 from ingest.sources.zip_file import ZIP_MAGIC
 
@@ -66,7 +72,7 @@ def open_typed_rows(path: Path, needed: Sequence[Sequence[str]]) -> Iterator[Typ
         except (pa.ArrowException, sqlite3.Error, UnicodeDecodeError) as error:
             raise NotARecordingError("undecodable", _first_line(error)) from error
         except BROKEN_GZIP as error:
-            raise NotARecordingError("undecodable", f"broken gzip ({error})") from error
+            raise NotARecordingError("undecodable", broken_packing(error)) from error
 
 
 def _opener(path: Path) -> Callable[[Path, Sequence[Sequence[str]]], AbstractContextManager[TypedRows]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from catalog.exchanges import exchange_and_symbol
 from catalog.reference import ReferenceData
@@ -25,7 +26,7 @@ from ingest.sources.json_document import RepeatedNames
 from ingest.sources.log_lines import LogLine, LogLines, line_reject, open_log
 from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import NotARecordingError, rejecting, report_unknown_names
-from ingest.sources.values import Unit, given_time, iso_date, iso_time, shown
+from ingest.sources.values import INDIA, Unit, given_time, iso_date, iso_time, shown
 from ingest.sources.wire_format import OPTION_TYPES, BoundField, Field, OptionType, WireFormat, bind
 
 _logger = logging.getLogger(__name__)
@@ -48,9 +49,9 @@ _LEG_NAMES: Final[Mapping[OptionType, str]] = {"CE": "call_options", "PE": "put_
 _LEG_PARTS: Final = ("market_data", "option_greeks")
 
 
-def _event_time(raw: object) -> datetime | None:
-    """Return the Indian time in `2025-01-23 13:53:30,041`, or that of a datetime, which live sources give."""
-    return iso_time(raw.replace(",", ".")) if isinstance(raw, str) else given_time(raw)
+def _event_time(raw: object, zone: ZoneInfo) -> datetime | None:
+    """Return the time in `2025-01-23 13:53:30,041`, or that of a datetime, which live sources give."""
+    return iso_time(raw.replace(",", "."), zone) if isinstance(raw, str) else given_time(raw, zone)
 
 
 # `pcr` is a strike's own ratio of put over call open interest, on every recorded row; the column is a
@@ -60,10 +61,10 @@ WIRE: Final = WireFormat(
     exchange=None,
     suffixes=(".log",),
     nulls=frozenset({"", "-", "NaN", "nan"}),
+    timezone=INDIA,
     event_time=_event_time,
     expiry=iso_date,
     symbol_names=("underlying_key",),
-    time_names=(),
     strike_names=("strike_price",),
     expiry_names=("expiry",),
     calls=_FIELDS,

@@ -10,7 +10,7 @@ import math
 import re
 import reprlib
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from enum import Enum
 from functools import lru_cache
 from types import MappingProxyType
@@ -318,14 +318,14 @@ def run_together_date(raw: object) -> date | None:
     return None if match is None else _date(match[3], str(_MONTHS.get(match[2].lower(), 0)), match[1])
 
 
-def named_month_time(raw: object) -> datetime | None:
-    """Return the Indian time in `16-Jul-2025 15:30:00` or `10 Jul 2026 | 19:15 `, None if it is none."""
+def named_month_time(raw: object, zone: ZoneInfo = INDIA) -> datetime | None:
+    """Return the time in `16-Jul-2025 15:30:00` or `10 Jul 2026 | 19:15 `, None if it is none."""
     text = _short(raw)
-    return None if text is None else _named_month_time(text)
+    return None if text is None else _named_month_time(text, zone)
 
 
 @lru_cache(maxsize=1024)
-def _named_month_time(text: str) -> datetime | None:
+def _named_month_time(text: str, zone: ZoneInfo) -> datetime | None:
     match = _NAMED_MONTH_TIME.fullmatch(text.strip())
     if match is None:
         return None
@@ -339,69 +339,83 @@ def _named_month_time(text: str) -> datetime | None:
                 int(hour),
                 int(minute),
                 int(second),
-                tzinfo=INDIA,
+                tzinfo=zone,
             )
         )
     except ValueError:
         return None
 
 
-def iso_time(raw: object) -> datetime | None:
-    """Return the Indian time in `2026-01-30 09:16:05`, with or without seconds and offset; else None.
+def iso_time(raw: object, zone: ZoneInfo = INDIA) -> datetime | None:
+    """Return the time in `2026-01-30 09:16:05`, with or without seconds and offset; else None.
 
-    A text without an offset is Indian time; one with another offset is brought to Indian time.
+    A text without an offset is of that zone; one with an offset is brought to it.
     """
     text = _short(raw)
-    return None if text is None else _iso_time(text)
+    return None if text is None else _iso_time(text, zone)
 
 
 @lru_cache(maxsize=1024)
-def _iso_time(text: str) -> datetime | None:
+def _iso_time(text: str, zone: ZoneInfo) -> datetime | None:
     text = text.strip()
     if _ISO_TIME.fullmatch(text) is None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-        return _in_range(moment.replace(tzinfo=INDIA) if moment.tzinfo is None else moment.astimezone(INDIA))
+        return _in_range(moment.replace(tzinfo=zone) if moment.tzinfo is None else moment.astimezone(zone))
     except (ValueError, OverflowError):
         return None
 
 
-def day_first_time(raw: object) -> datetime | None:
-    """Return the Indian time in `19-07-2019 10:15`, None if it is none."""
+def day_first_time(raw: object, zone: ZoneInfo = INDIA) -> datetime | None:
+    """Return the time in `19-07-2019 10:15`, None if it is none."""
     match = _DAY_FIRST_TIME.fullmatch(raw.strip()) if isinstance(raw, str) else None
     if match is None:
         return None
     day, month, year, hour, minute = (int(part) for part in match.groups())
     try:
-        return _in_range(datetime(year, month, day, hour, minute, tzinfo=INDIA))
+        return _in_range(datetime(year, month, day, hour, minute, tzinfo=zone))
     except ValueError:
         return None
 
 
-def given_time(raw: object) -> datetime | None:
-    """Return the Indian time of a moment, or of its ISO text: of formats that do not say theirs."""
+def named_month_midnight(raw: object, zone: ZoneInfo = INDIA) -> datetime | None:
+    """Return the midnight at which the date in `01-AUG-2019` begins, None if it is none."""
+    return _midnight(named_month_date(raw), zone)
+
+
+def iso_midnight(raw: object, zone: ZoneInfo = INDIA) -> datetime | None:
+    """Return the midnight at which the date in `2026-05-19` begins, None if it is none."""
+    return _midnight(iso_date(raw), zone)
+
+
+def _midnight(day: date | None, zone: ZoneInfo) -> datetime | None:
+    return None if day is None else _in_range(datetime.combine(day, time(), zone))
+
+
+def given_time(raw: object, zone: ZoneInfo = INDIA) -> datetime | None:
+    """Return the time of a moment, or of its ISO text: of formats that do not say theirs."""
     if isinstance(raw, datetime):
-        return _in_range(raw.astimezone(INDIA)) if raw.tzinfo else None
-    return iso_time(raw)
+        return _in_range(raw.astimezone(zone)) if raw.tzinfo else None
+    return iso_time(raw, zone)
 
 
-def compact_time(raw: object) -> datetime | None:
-    """Return the Indian time in `202608191127`, with or without seconds, also as a number; else None."""
+def compact_time(raw: object, zone: ZoneInfo = INDIA) -> datetime | None:
+    """Return the time in `202608191127`, with or without seconds, also as a number; else None."""
     if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw < 10**15:
-        return _compact_time(str(raw))
+        return _compact_time(str(raw), zone)
     text = _short(raw)
-    return None if text is None else _compact_time(text)
+    return None if text is None else _compact_time(text, zone)
 
 
 @lru_cache(maxsize=1024)
-def _compact_time(text: str) -> datetime | None:
+def _compact_time(text: str, zone: ZoneInfo) -> datetime | None:
     text = text.strip()
     if _COMPACT_TIME.fullmatch(text) is None:
         return None
     pattern = "%Y%m%d%H%M%S" if len(text) == 14 else "%Y%m%d%H%M"
     try:
-        return _in_range(datetime.strptime(text, pattern).replace(tzinfo=INDIA))
+        return _in_range(datetime.strptime(text, pattern).replace(tzinfo=zone))
     except ValueError:
         return None
 

@@ -156,7 +156,8 @@ class Guard:
         }
         refused = self._refusal(scope, headers)
         if refused is not None:
-            await _answer(send, *refused)
+            # What follows on the connection may be part of this request for somebody in front of us.
+            await _answer(send, *refused, {"connection": "close"})
             return
         peer = str((scope.get("client") or ("", 0))[0])
         who = self.access.who(headers, peer)
@@ -169,10 +170,21 @@ class Guard:
 
     def _refusal(self, scope: Any, headers: Mapping[str, str]) -> tuple[int, str] | None:
         """Status and text of the answer to a request that no page of ours makes."""
+        if {"content-length", "transfer-encoding"} <= headers.keys():
+            return 400, "A request has one length (RFC 9112, 6.1)."
         named = [value for name, value in scope["headers"] if name.lower() == b"host"]
         host = headers.get("host", "")
         if len(named) != 1 or not self.access.is_ours(host_of(host)):
             return 421, "This page is not served under that name; start it with --allowed-host NAME."
+        proxy = self.access.proxy_header
+        if (
+            proxy is not None
+            and sum(name.lower() == proxy.lower().encode() for name, _ in scope["headers"]) > 1
+        ):
+            return (
+                400,
+                "The reverse proxy's header is there more than once: it must replace that of a visitor.",
+            )
         if scope["method"] in _SAFE_METHODS:
             return None
         if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:

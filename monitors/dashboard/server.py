@@ -55,10 +55,12 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def serve(dashboard: Dashboard, listening: socket.socket) -> None:
-    """Serve until Ctrl-C or SIGTERM."""
-    config = uvicorn.Config(
+def configured(dashboard: Dashboard) -> uvicorn.Config:
+    """How the page is served."""
+    return uvicorn.Config(
         dashboard.asgi,
+        # httptools, which uvicorn would take where it is installed, keeps a header of any length.
+        http="h11",
         log_config=None,
         access_log=False,
         server_header=False,
@@ -68,4 +70,8 @@ def serve(dashboard: Dashboard, listening: socket.socket) -> None:
         lifespan="on",
         timeout_graceful_shutdown=_GRACE_S,
     )
-    Server(config, dashboard).run(sockets=[listening])
+
+
+def serve(dashboard: Dashboard, listening: socket.socket) -> None:
+    """Serve until Ctrl-C or SIGTERM."""
+    Server(configured(dashboard), dashboard).run(sockets=[listening])

@@ -23,7 +23,6 @@ TIMEOUT_S = 10.0
 MEMORY_MB = 512
 _GRACE_S = 3.0
 _SQL_CHARS = 20_000
-_TOO_MUCH = "it needed more memory than a statement may have here"
 _NOISE = re.compile(r"\n(?:Possible solutions|Database is launched in in-memory).*", re.DOTALL)
 """What DuckDB advises needs settings that are locked here."""
 
@@ -38,8 +37,8 @@ class SqlBox:
     Attributes:
         settings: Of the lake.
         timeout_s: Seconds a statement may take.
-        memory_mb: Megabytes that DuckDB may take; its process may grow by twice as much.
-        system_limit: Whether the system is asked to refuse more, where it can; else it is only watched.
+        memory_mb: Megabytes that it may take, beyond what its process has before it begins.
+        system_limit: Whether the system is asked to limit it as well, where it can.
     """
 
     settings: Settings
@@ -112,24 +111,30 @@ class SqlBox:
         if process.poll() is not None:
             process = self._start()
         self._running.add(process)
+        watch = MemoryWatch(process, self.memory_mb * 1_000_000)
+        watch.start()
         try:
-            with MemoryWatch(process, more_bytes=2 * self.memory_mb * 1_000_000) as watch:
-                said, _ = process.communicate(
-                    json.dumps(order).encode() + b"\n", timeout=self.timeout_s + _GRACE_S
-                )
+            said, _ = process.communicate(
+                json.dumps(order).encode() + b"\n", timeout=self.timeout_s + _GRACE_S
+            )
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
             raise QueryError(f"it took longer than {self.timeout_s:g} s, and was stopped") from None
         finally:
+            watch.stop()
             self._running.discard(process)
             self.prepare()
-        if watch.killed:
-            raise QueryError(_TOO_MUCH)
+        if watch.exceeded:
+            raise QueryError(
+                f"it needed more memory than a statement may have here ({self.memory_mb} MB), and was stopped"
+            )
         try:
             answer: dict[str, Any] = json.loads(said)
         except ValueError:
-            raise QueryError(f"its process ended without an answer: {_TOO_MUCH}") from None
+            raise QueryError(
+                "its process ended without an answer: it needed more memory than a statement may have here"
+            ) from None
         if "error" in answer:
             told = _NOISE.sub("", str(answer["error"])).strip()
             if "INTERRUPT" in told.upper():

@@ -1,7 +1,7 @@
 """The process that runs one statement from outside, see `sql_box`: an order in, one answer out.
 
 Its memory is limited by DuckDB, by the system where that can be done (Linux), and by whoever started it, who
-kills it when it has too much or its time is over; it ends after one statement.
+watches it and kills it when it takes too much or its time is over; it ends after one statement.
 """
 
 from __future__ import annotations

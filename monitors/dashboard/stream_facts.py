@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from lake.app_queue import AppQueue, app_queue
 from lake.errors import SpoolUnavailableError
 from lake.process_lock import is_held
 from lake.spool import LedgerRow, Spool
 from lake.table import Lake
-from monitors.app_queue import AppQueue, app_queue
 from monitors.dashboard.passing_chains import PassingChain, PassingChains
 
 RATE_WINDOW_S = 10.0

@@ -48,7 +48,7 @@ from lake.table import Lake
 
 INDIA = timezone(timedelta(hours=5, minutes=30))
 DAY = date(2026, 10, 26)
-ROWS = {"paper_trading_metrics", "health_metrics", "feed_quality", "drift_scores", "attribution"}
+ROWS = {"paper_trading_metrics", "health_metrics", "drift_scores", "attribution", "feed_quality"}
 MARK = "strikelake_export"
 
 
@@ -142,29 +142,30 @@ class SmallLake:
                "row_count": 30, "dataset": "autumn"}  # fmt: skip
         self.commit(DRIFT_SCORES, [row])
 
+    def quality(self, day: date = DAY, minute: int = 0) -> None:
+        rows = [
+            self.keys(day, minute)
+            | {"symbol": "NIFTY", "source": "live", "detector": detector, "rows_seen": 80,
+               "rows_flagged": minute, "chains": 1, "value": self._draws.random(), "detail": None}
+            for detector in ("seen", "silent")
+        ]  # fmt: skip
+        self.commit(FEED_QUALITY, rows)
+
     def attribution(self, day: date = DAY) -> None:
         row = {"date": day, "exchange": "NSE", "event_time": self.keys(day, 0)["event_time"],
                "model_version": "m1", "sample": "session", "feature": "pcr", "class": "BUY", "mean": 0.1,
                "mean_absolute": 0.2, "std": 0.1, "row_count": 10}  # fmt: skip
         self.commit(ATTRIBUTION, [row])
 
-    def quality(self, day: date = DAY, minute: int = 0) -> None:
-        rows = [
-            self.keys(day, minute) | {"symbol": "NIFTY", "source": "live", "detector": detector,
-                                      "rows_seen": 40, "rows_flagged": 2 * minute, "chains": 1}
-            for detector in ("seen", "frozen")
-        ]  # fmt: skip
-        self.commit(FEED_QUALITY, rows)
-
     def fill(self, day: date = DAY) -> None:
         for minute in range(3):
             self.health(day, minute)
             self.paper(day, minute)
-            self.quality(day, minute)
             self.chains(day, minute)
             self.features(day, 10 * minute)
             self.signals(day, minute)
             self.drift(day, minute)
+            self.quality(day, minute)
         self.attribution(day)
 
     def compact(self) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
 import sqlite3
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ingest.status import app_lines
 from ingest.tap import StreamTap
 from lake.errors import StreamInUseError
 from lake.spool import Queue, Spool
@@ -431,3 +434,16 @@ def test_closing_again_tells_the_same_as_the_first_time(lake: Any) -> None:
     offer_all(tap, lake, 100, 1)
     assert not tap.close()
     assert not tap.close()
+
+
+def test_the_status_says_whether_an_app_is_heard(lake: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    tap = StreamTap(lake.settings)
+    offer_all(tap, lake, 1, 3)
+    assert tap.flush()
+    lake.wait(lambda: queue_in(lake) is not None, until="the drain told of its queue")
+    (line,) = app_lines(lake.settings.lake, datetime.now(UTC))
+    assert "app live holds 0 updates in memory" in line
+    assert "heard" in line
+    assert tap.close()
+    (line,) = app_lines(lake.settings.lake, datetime.now(UTC) + timedelta(seconds=90))
+    assert re.fullmatch(r"  app live does not run: last heard 9\d s ago", line)

@@ -19,11 +19,11 @@ from prometheus import Prometheus, prometheus, promtool, serving, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
 from catalog.calendar import SessionCalendar
+from lake.app_queue import AppQueue
 from lake.errors import SettingsError
 from lake.spool import Queue
 from monitors.alerting import tell
 from monitors.alerts import Outcome
-from monitors.app_queue import AppQueue
 from monitors.check import Check
 from monitors.metrics import METRICS
 from monitors.prometheus import CONTENT_TYPE, Exposed, RuleState, Value, render

@@ -6,34 +6,37 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
-from specimen import SAMPLES, CsvSpecimen, text_of
+from specimen import INDIA, SAMPLES, CsvSpecimen, text_of
 
 
 class CandleSpecimen(CsvSpecimen):
-    """A CSV file of candles.
+    """A CSV file of candles. Without a time of their own they are not told how long they are."""
 
-    Attributes:
-        file_name: Where the format reads what the candles are of from a name: that name.
-        grows: Whether each candle is taken in by itself.
-        interval_s: Length of its candles.
-    """
-
+    table = "candles"
     legs_per_row = 1
+    counts_contracts = False
     file_name = "folder/recorded.csv"
-    grows = False
+    other_name = "folder/no-ending"
     interval_s = 86_400
 
     def leg_count(self) -> int:
         return len(self.rows())
 
-    def with_symbol(self, symbol: str) -> bytes:
-        raise NotImplementedError(f"{self.source}: {symbol}")
+
+class SeriesSpecimen(CandleSpecimen):
+    """Candles of one instrument, which only names say."""
+
+    says_symbol = False
+    grows = True
 
 
 class LegacyBhavcopySpecimen(CandleSpecimen):
     source = "bhavcopy-fo"
+    time_example = ("01-AUG-2019", datetime(2019, 8, 1, tzinfo=INDIA))
+    counts_contracts = True
     path = "bhavcopy/fo_legacy_sample_01AUG2019.csv"
     time_column = "TIMESTAMP"
     number_fields = ("OPEN", "HIGH", "LOW", "CLOSE", "SETTLE_PR", "CONTRACTS", "VAL_INLAKH", "OPEN_INT",
@@ -56,6 +59,7 @@ class LegacyBhavcopySpecimen(CandleSpecimen):
 
 class UdiffBhavcopySpecimen(CandleSpecimen):
     source = "bhavcopy-udiff"
+    time_example = ("2026-05-19", datetime(2026, 5, 19, tzinfo=INDIA))
     path = "bhavcopy/fo_udiff_excerpt_20260519.csv"
     time_column = "TradDt"
     number_fields = ("OpnPric", "HghPric", "LwPric", "ClsPric", "SttlmPric", "UndrlygPric", "OpnIntrst",
@@ -65,35 +69,47 @@ class UdiffBhavcopySpecimen(CandleSpecimen):
         return self.dump([{**row, "TckrSymb": symbol} for row in self.rows()])
 
 
-class OptionCandleSpecimen(CandleSpecimen):
+class OptionCandleSpecimen(SeriesSpecimen):
     source = "candle-csv"
+    time_example = ("2025-09-05 09:15:00", datetime(2025, 9, 5, 9, 15, tzinfo=INDIA))
     path = "kite_candles_3min_csv/sensex_options/2025-09-05/SENSEX2591180300CE_2025-09-05.csv"
     file_name = "options/SENSEX2591180300CE_2025-09-05.csv"
+    other_name = "SENSEX2591180300CE"
     time_column = "timestamp"
-    number_fields = ("open", "high", "low", "close", "volume")
-    grows = True
+    number_fields = ("open", "high", "low", "close", "volume", "oi")
     interval_s = 180
 
+    def good(self) -> bytes:
+        """The sample with open interest, which other tools write: that sample has none."""
+        rows = csv.DictReader(io.StringIO(text_of(SAMPLES / self.path)))
+        return self.dump([{**row, "oi": 20 * number} for number, row in enumerate(rows, start=1)])
 
-class IndexCandleSpecimen(CandleSpecimen):
+
+class IndexCandleSpecimen(SeriesSpecimen):
     source = "candle-csv"
+    time_example = ("2026-01-01 09:15:00", datetime(2026, 1, 1, 9, 15, tzinfo=INDIA))
     path = "index_3min_csv/INDIA_VIX/3m.2026-01.csv"
     file_name = "INDIA_VIX/3m.2026-01.csv"
+    other_name = "INDIAVIX_3m"
+    interval_in_name = is_of_index = True
     time_column = "datetime"
     number_fields = ("open", "high", "low", "close", "volume")
-    grows = True
     interval_s = 180
 
 
-class CandleJsonSpecimen(CandleSpecimen):
+class CandleJsonSpecimen(SeriesSpecimen):
     source = "candle-json"
+    time_example = ("2026-02-18T09:15:00", datetime(2026, 2, 18, 9, 15, tzinfo=INDIA))
     path = "kite_candles_json/nifty50_futures_apr_2026.json"
     file_name = "futures/nifty50_futures_apr_2026.json"
+    other_name = "NIFTY26APRFUT"
+    reads = "document"
+    names_matter = False
+    damaged_reason = "not_a_candle"
     number_fields = ("open", "high", "low", "close", "volume", "oi")
     time_column = "time"
     html_reason = "html_instead_of_json"
     without_rows_reason = "no_candles"
-    grows = True
     interval_s = 1800
 
     def rows(self) -> list[dict[str, Any]]:
@@ -107,6 +123,16 @@ class CandleJsonSpecimen(CandleSpecimen):
         candles = [list(row.values()) for row in rows]
         return json.dumps({"status": "success", "data": {"candles": candles}}, **layout).encode()
 
+    def with_damaged_row(self) -> tuple[bytes, int]:
+        rows = self.rows()
+        rows[len(rows) // 2] = {"time": 17}
+        return self.dump(rows), 1
+
+    def with_row_twice(self) -> tuple[bytes, int]:
+        rows = self.rows()
+        rows.insert(len(rows) // 2, rows[len(rows) // 2])
+        return self.dump(rows), 1
+
     def without_rows(self) -> bytes:
         return self.dump([])
 
@@ -114,12 +140,3 @@ class CandleJsonSpecimen(CandleSpecimen):
         yield self.dump(self.rows(), indent=4)
         yield self.dump(self.rows(), indent=1).replace(b"\n", b"\r\n")
         yield self.dump(self.rows(), separators=(",", ":"))
-
-
-CANDLE_SPECIMENS: dict[str, CandleSpecimen] = {
-    "bhavcopy-fo": LegacyBhavcopySpecimen(),
-    "bhavcopy-udiff": UdiffBhavcopySpecimen(),
-    "candle-csv-option": OptionCandleSpecimen(),
-    "candle-csv-index": IndexCandleSpecimen(),
-    "candle-json": CandleJsonSpecimen(),
-}

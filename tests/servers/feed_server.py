@@ -67,6 +67,9 @@ class FeedServer:
         self.closing = threading.Event()
         self._scripts = list(scripts)
         self._refuse = refuse
+        self._refusals: list[HTTPStatus] = []
+        self.redirects: dict[str, str] = {}
+        """Where to, by path without its query."""
         self._lock = threading.Lock()
         self._played = 0
         quiet = logging.getLogger("tests.feed_server")
@@ -89,7 +92,20 @@ class FeedServer:
 
     def _answer(self, connection: ServerConnection, request: Any) -> Any:
         self.requests.append(request)
-        return connection.respond(self._refuse, "no") if self._refuse is not None else None
+        if target := self.redirects.get(request.path.partition("?")[0]):
+            response = connection.respond(HTTPStatus.TEMPORARY_REDIRECT, "elsewhere")
+            response.headers["Location"] = target
+            return response
+        refuse = self._refuse
+        with self._lock:
+            if self._refusals:
+                refuse = self._refusals.pop()
+        return connection.respond(refuse, "no") if refuse is not None else None
+
+    def refuse_next(self, count: int, status: HTTPStatus) -> None:
+        """Refuse the next connections."""
+        with self._lock:
+            self._refusals = [status] * count
 
     def _play(self, connection: ServerConnection) -> None:
         with self._lock:

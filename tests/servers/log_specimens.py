@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
-from specimen import SAMPLES, Specimen, text_of
+from specimen import INDIA, SAMPLES, Specimen, names_in, renamed_in, reversed_names, text_of
 
 Answer = tuple[str, dict[str, Any]]
 """What stands before an answer in its line, and the answer."""
@@ -15,6 +16,7 @@ Answer = tuple[str, dict[str, Any]]
 
 class UpstoxSpecimen(Specimen):
     source = "upstox-log"
+    time_example = ("2025-01-23 13:53:30,041", datetime(2025, 1, 23, 13, 53, 30, 41_000, tzinfo=INDIA))
     legs_per_row = 2
     path = "upstox_chain_log/FinNifty.2025-01-23.payload_lines.log.gz"
     number_fields = (
@@ -30,6 +32,9 @@ class UpstoxSpecimen(Specimen):
     )
     shared_fields = frozenset({"underlying_spot_price"})
     counts_contracts = False
+    reads = "log"
+    damaged_reason = "malformed_payload"
+    passes_over = True
     html_reason = "html_instead_of_log"
     without_rows_reason = "no_legs"
 
@@ -65,6 +70,29 @@ class UpstoxSpecimen(Specimen):
                 row["underlying_key"] = symbol
         return self.dump(answers)
 
+    def symbol_key(self, symbol: str) -> str:
+        return f"NSE_INDEX|{symbol}"
+
+    def with_damaged_row(self) -> tuple[bytes, int]:
+        answers = self.answers()
+        lines = self.dump(answers).splitlines(keepends=True)
+        return b"".join((lines[0].rstrip(b"}\n") + b"\n", *lines[1:])), 2 * len(answers[0][1]["data"])
+
+    def with_row_twice(self) -> tuple[bytes, int]:
+        answers = self.answers()
+        rows = answers[0][1]["data"]
+        rows.insert(len(rows) // 2, rows[len(rows) // 2])
+        return self.dump(answers), 2
+
+    def shuffled(self) -> bytes:
+        return self.dump([(before, reversed_names(answer)) for before, answer in self.answers()])
+
+    def names(self) -> set[str]:
+        return names_in([answer for _, answer in self.answers()])
+
+    def renamed(self, old: str, new: str) -> bytes:
+        return self.dump([(before, renamed_in(answer, old, new)) for before, answer in self.answers()])
+
     def with_unknown_column(self) -> bytes:
         answers = self.answers()
         for _, answer in answers:
@@ -87,6 +115,7 @@ class UpstoxSpecimen(Specimen):
 
 class KiteTicksSpecimen(Specimen):
     source = "kite-ticks"
+    time_example = ("2021-08-20T15:30:04", datetime(2021, 8, 20, 15, 30, 4, tzinfo=INDIA))
     legs_per_row = 1
     path = "kite_ticks/BANKNIFTY21SEP35300PE_2021_08_20.txt.gz"
     file_name = "BANKNIFTY21SEP35300PE_2021_08_20.txt"
@@ -102,6 +131,8 @@ class KiteTicksSpecimen(Specimen):
         "depth.sell[0].quantity",
     )
     counts_contracts = False
+    reads = "log"
+    damaged_reason = "malformed_payload"
     html_reason = "html_instead_of_ticks"
     without_rows_reason = "unknown_shape"
 
@@ -129,6 +160,26 @@ class KiteTicksSpecimen(Specimen):
 
     def with_time(self, text: Any) -> bytes:
         return self.dump([{**tick, "timestamp": text} for tick in self.ticks()])
+
+    def with_damaged_row(self) -> tuple[bytes, int]:
+        lines = self.good().splitlines(keepends=True)
+        middle = len(lines) // 2
+        lines[middle] = lines[middle].rstrip(b"}\n") + b"\n"
+        return b"".join(lines), 1
+
+    def with_row_twice(self) -> tuple[bytes, int]:
+        ticks = self.ticks()
+        middle = len(ticks) // 2
+        return self.dump([*ticks[:middle], ticks[middle], *ticks[middle:]]), 1
+
+    def shuffled(self) -> bytes:
+        return self.dump(reversed_names(self.ticks()))
+
+    def names(self) -> set[str]:
+        return names_in(self.ticks())
+
+    def renamed(self, old: str, new: str) -> bytes:
+        return self.dump(renamed_in(self.ticks(), old, new))
 
     def with_unknown_column(self) -> bytes:
         return self.dump([{**tick, "brand new": "?"} for tick in self.ticks()])

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-import uvicorn
 from health_lake import NOW
 
 from lake.settings import Settings
@@ -20,7 +19,7 @@ from monitors.dashboard.backend import Backend
 from monitors.dashboard.sections import SECTIONS
 from monitors.dashboard.sections.section import Section
 from monitors.dashboard.security import Access
-from monitors.dashboard.server import Server, bound
+from monitors.dashboard.server import Server, bound, configured
 from monitors.rules import load_rules
 
 _TOKEN = re.compile(r'"x-csrf-token": "([0-9a-f]+)"|name="_csrf_token" value="([0-9a-f]+)"')
@@ -87,15 +86,7 @@ def serving(
     rules = load_rules(settings.rules_file or settings.root / "rules.yaml")
     dashboard = Dashboard(Backend.of(settings, rules, **more), access or Access(), sections=sections)
     listening = bound("127.0.0.1", 0)
-    config = uvicorn.Config(
-        dashboard.asgi,
-        log_config=None,
-        access_log=False,
-        lifespan="on",
-        timeout_graceful_shutdown=3,
-        ws="none",
-    )
-    server = Server(config, dashboard)
+    server = Server(configured(dashboard), dashboard)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

@@ -1,4 +1,7 @@
-"""A small good file of a recorded format, and ways to spoil it: what the adapters' shared suite is run on."""
+"""A small good file of a recorded format, and ways to spoil it: what the adapters' shared suite is run on.
+
+A "leg" is what becomes one row of a table: a leg of a chain, or a candle.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+INDIA = timezone(timedelta(hours=5, minutes=30))
 SAMPLES = Path(__file__).parents[1] / "data"
 
 
@@ -19,11 +24,42 @@ def text_of(path: Path) -> str:
     return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
 
 
+def reversed_names(value: Any) -> Any:
+    """A parsed document with the names of each object in the opposite order."""
+    if isinstance(value, dict):
+        return {name: reversed_names(each) for name, each in reversed(value.items())}
+    return [reversed_names(each) for each in value] if isinstance(value, list) else value
+
+
+def renamed_in(value: Any, old: str, new: str) -> Any:
+    """A parsed document with a name written otherwise wherever it stands."""
+    if isinstance(value, dict):
+        kept = {name: each for name, each in value.items() if name != new or old not in value}
+        return {new if name == old else name: renamed_in(each, old, new) for name, each in kept.items()}
+    return [renamed_in(each, old, new) for each in value] if isinstance(value, list) else value
+
+
+def names_in(value: Any) -> set[str]:
+    """Every name in a parsed document."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return set(value if isinstance(value, dict) else ()).union(*(names_in(each) for each in inner))
+
+
 class Specimen(ABC):
     """A small good file of one format, and ways to spoil it.
 
     Attributes:
         source: Name of its adapter.
+        table: Table that its rows go to.
+        reads: As lines below a header, as lines of a log, as one document, or as a table with types.
+        names_matter: Whether its fields are found by name, not by place.
+        interval_s: Length of its candles; None if it has none.
+        grows: Whether each candle is taken in by itself.
+        interval_in_name: Whether only the file's name says how long its candles are.
+        is_of_index: Whether it is of an index, which has no volume.
+        time_example: How the format writes a time that names no offset, and that time.
+        passes_over: Whether lines that are nothing of this format may stand in it.
+        damaged_reason: Why a damaged row is rejected.
         legs_per_row: How many legs stand in one row or line.
         number_fields: Names of the numbers of a leg.
         shared_fields: Those that stand once in a row of two legs, and so spoil both of them.
@@ -41,6 +77,13 @@ class Specimen(ABC):
     number_fields: tuple[str, ...]
     html_reason: str
     without_rows_reason: str
+    damaged_reason: str
+    time_example: tuple[str, datetime]
+    table = "option_chain"
+    reads: Literal["lines", "log", "document", "table"] = "lines"
+    names_matter = True
+    interval_s: int | None = None
+    grows = interval_in_name = is_of_index = passes_over = False
     shared_fields: frozenset[str] = frozenset()
     counts_contracts = True
     is_text = True
@@ -66,6 +109,30 @@ class Specimen(ABC):
     def with_symbol(self, symbol: str) -> bytes:
         raise NotImplementedError
 
+    def symbol_key(self, symbol: str) -> str:
+        """How the format writes a symbol where `with_symbol` puts it."""
+        return symbol
+
+    def with_damaged_row(self) -> tuple[bytes, int]:
+        """The good file with one row, in the middle, damaged; and how many legs stood in it."""
+        raise NotImplementedError
+
+    def with_row_twice(self) -> tuple[bytes, int]:
+        """The good file with one row, in the middle, standing twice; and how many legs are in it."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def shuffled(self) -> bytes:
+        """The good file with its columns, or the names in its objects, in another order."""
+
+    @abstractmethod
+    def names(self) -> set[str]:
+        """Every name of a column or a field in the good file."""
+
+    @abstractmethod
+    def renamed(self, old: str, new: str) -> bytes:
+        """The good file with a name written otherwise, and nothing else under the new one."""
+
     @abstractmethod
     def with_unknown_column(self) -> bytes: ...
 
@@ -79,6 +146,8 @@ class Specimen(ABC):
 
 class JsonSpecimen(Specimen):
     path: str
+    reads = "document"
+    damaged_reason = "bad_leg"
     html_reason = "html_instead_of_json"
     without_rows_reason = "no_legs"
 
@@ -100,6 +169,33 @@ class JsonSpecimen(Specimen):
         legs = self.legs(document)
         legs[len(legs) // 2][name] = value
         return json.dumps(document).encode()
+
+    def legs_in(self, row: dict[str, Any]) -> int:
+        return self.legs_per_row if row else 0
+
+    def with_damaged_row(self) -> tuple[bytes, int]:
+        document = self.document()
+        rows: list[Any] = self.rows(document)
+        middle = len(rows) // 2
+        legs = self.legs_in(rows[middle])
+        rows[middle] = 17
+        return json.dumps(document).encode(), legs
+
+    def with_row_twice(self) -> tuple[bytes, int]:
+        document = self.document()
+        rows = self.rows(document)
+        middle = len(rows) // 2
+        rows.insert(middle, rows[middle])
+        return json.dumps(document).encode(), self.legs_in(rows[middle])
+
+    def shuffled(self) -> bytes:
+        return json.dumps(reversed_names(self.document())).encode()
+
+    def names(self) -> set[str]:
+        return names_in(self.document())
+
+    def renamed(self, old: str, new: str) -> bytes:
+        return json.dumps(renamed_in(self.document(), old, new)).encode()
 
     def with_unknown_column(self) -> bytes:
         document = self.document()
@@ -123,6 +219,7 @@ class CsvSpecimen(Specimen):
     path: str
     time_column: str
     symbol_column: str
+    damaged_reason = "ragged_row"
     html_reason = "html_instead_of_csv"
     without_rows_reason = "header_only"
 
@@ -152,6 +249,28 @@ class CsvSpecimen(Specimen):
 
     def with_time(self, text: Any) -> bytes:
         return self.dump([{**row, self.time_column: text} for row in self.rows()])
+
+    def with_damaged_row(self) -> tuple[bytes, int]:
+        lines = self.good().splitlines(keepends=True)
+        middle = len(lines) // 2
+        lines[middle] = lines[middle].rstrip(b"\r\n") + b",one more\n"
+        return b"".join(lines), self.legs_per_row
+
+    def with_row_twice(self) -> tuple[bytes, int]:
+        lines = self.good().splitlines(keepends=True)
+        middle = len(lines) // 2
+        lines.insert(middle, lines[middle])
+        return b"".join(lines), self.legs_per_row
+
+    def shuffled(self) -> bytes:
+        return self.dump([dict(reversed(row.items())) for row in self.rows()])
+
+    def names(self) -> set[str]:
+        return set(self.rows()[0])
+
+    def renamed(self, old: str, new: str) -> bytes:
+        rows = [{name: value for name, value in row.items() if name != new} for row in self.rows()]
+        return self.dump([{new if n == old else n: value for n, value in row.items()} for row in rows])
 
     def with_unknown_column(self) -> bytes:
         return self.dump([{"brand new": "?", **row} for row in self.rows()])

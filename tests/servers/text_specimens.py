@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
-from specimen import CsvSpecimen, JsonSpecimen
+from specimen import INDIA, CsvSpecimen, JsonSpecimen
 
 
 class NseSpecimen(JsonSpecimen):
     source = "nse-json"
+    time_example = ("16-Jul-2025 15:30:00", datetime(2025, 7, 16, 15, 30, tzinfo=INDIA))
     legs_per_row = 1
 
     def legs(self, document: Any) -> list[dict[str, Any]]:
@@ -17,6 +19,9 @@ class NseSpecimen(JsonSpecimen):
 
     def leg_count(self) -> int:
         return len(self.legs(self.document()))
+
+    def legs_in(self, row: dict[str, Any]) -> int:
+        return len({"CE", "PE"} & row.keys())
 
     def with_symbol(self, symbol: str) -> bytes:
         document = self.document()
@@ -72,23 +77,28 @@ class NseV3Specimen(NseSpecimen):
 
 class BseSpecimen(JsonSpecimen):
     source = "bse-json"
+    time_example = ("10 Jul 2026 | 19:15 ", datetime(2026, 7, 10, 19, 15, tzinfo=INDIA))
     legs_per_row = 2
     path = "bse_api_json/sensex_option_chain.json"
-    number_fields = tuple(
-        prefix + name
-        for prefix in ("C_", "")
-        for name in (
-            "Open_Interest",
-            "Absolute_Change_OI",
-            "Vol_Traded",
-            "IV",
-            "Last_Trd_Price",
-            "BIdQty",
-            "BidPrice",
-            "OfferQty",
-            "OfferPrice",
-        )
+    number_fields = (
+        *(
+            prefix + name
+            for prefix in ("C_", "")
+            for name in (
+                "Open_Interest",
+                "Absolute_Change_OI",
+                "Vol_Traded",
+                "IV",
+                "Last_Trd_Price",
+                "BIdQty",
+                "BidPrice",
+                "OfferQty",
+                "OfferPrice",
+            )
+        ),
+        "UlaValue",
     )
+    shared_fields = frozenset({"UlaValue"})
 
     def rows(self, document: Any) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = document["Table"]
@@ -113,6 +123,7 @@ class BseSpecimen(JsonSpecimen):
 
 class KiteSpecimen(CsvSpecimen):
     source = "kite-poll"
+    time_example = ("2026-01-30 09:16:05", datetime(2026, 1, 30, 9, 16, 5, tzinfo=INDIA))
     legs_per_row = 2
     path = "kite_poll_csv/2026-01-30/index_OC_2026-01-30_11-01.csv"
     time_column = "timestamp"
@@ -135,6 +146,7 @@ class KiteStocksSpecimen(KiteSpecimen):
 
 class NseLiveSpecimen(CsvSpecimen):
     source = "nse-live-csv"
+    time_example = ("2026-06-08 09:01:52", datetime(2026, 6, 8, 9, 1, 52, tzinfo=INDIA))
     legs_per_row = 1
     path = "nse_live_derivatives_csv/nifty50-16-Jun-2026.csv.gz"
     time_column = "datetime"

@@ -5,19 +5,22 @@ from __future__ import annotations
 import io
 import sqlite3
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from specimen import SAMPLES, Specimen
+from specimen import INDIA, SAMPLES, Specimen
 
 Columns = dict[str, list[Any]]
 
 
 class TypedSpecimen(Specimen):
     source = "nse-v3-table"
+    time_example = ("202608191127", datetime(2026, 8, 19, 11, 27, tzinfo=INDIA))
     legs_per_row = 1
     is_text = False
+    reads = "table"
     path = "nse_v3_parquet/option_chain_20260819.parquet"
     number_fields = ("ltp", "oi", "oi_chg", "volume", "iv", "spot")
     html_reason = "html_instead_of_table"
@@ -49,6 +52,22 @@ class TypedSpecimen(Specimen):
     def with_symbol(self, symbol: str) -> bytes:
         columns = self.columns()
         return self.dump({**columns, "symbol": [symbol] * self.leg_count()})
+
+    def with_row_twice(self) -> tuple[bytes, int]:
+        columns = self.columns()
+        middle = self.leg_count() // 2
+        twice = {name: [*v[:middle], v[middle], *v[middle:]] for name, v in columns.items()}
+        return self.dump(twice), 1
+
+    def shuffled(self) -> bytes:
+        return self.dump(dict(reversed(self.columns().items())))
+
+    def names(self) -> set[str]:
+        return set(self.columns())
+
+    def renamed(self, old: str, new: str) -> bytes:
+        columns = {name: values for name, values in self.columns().items() if name != new}
+        return self.dump({new if name == old else name: values for name, values in columns.items()})
 
     def with_unknown_column(self) -> bytes:
         return self.dump({**self.columns(), "brand new": ["?"] * self.leg_count()})

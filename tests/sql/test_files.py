@@ -46,15 +46,8 @@ DASHBOARD = load_folder(
 # What other databases get, with parameters: catalog.serving runs them, tests/catalog/test_export.py tests.
 SERVING = load_folder(
     QUERIES / "serving",
-    known={
-        "ml_features",
-        "signals",
-        "feed_quality",
-        "attribution",
-        "health_metrics",
-        "paper_trading_metrics",
-        "drift_scores",
-    }
+    known=TABLES
+    | {"ml_features", "signals", "health_metrics", "paper_trading_metrics", "drift_scores"}
     | {view.name for view in VIEWS},
 )
 each_query = pytest.mark.parametrize("query", ALL, ids=lambda query: query.name)

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from catalog.calendar import SessionCalendar
+from lake.app_queue import NEARLY_FULL, AppQueue
 from lake.session import Session
 from lake.spool import Queue
-from monitors.app_queue import NEARLY_FULL, AppQueue
 from monitors.check import Check
 from monitors.dashboard.passing_chains import PassingChain
 from monitors.dashboard.queries import dashboard_query

@@ -88,7 +88,14 @@ def poller(
             reference,
             delivery,
             pace=pace
-            or Pace(every_s=0.05, between_s=0.0, first_wait_s=0.02, most_wait_s=0.1, blocked_wait_s=0.05),
+            or Pace(
+                every_s=0.05,
+                between_s=0.0,
+                least_wait_s=0.0,
+                first_wait_s=0.02,
+                most_wait_s=0.1,
+                blocked_wait_s=0.05,
+            ),
             address=site.url,
             limits=limits or HttpLimits(total_s=20.0),
             now=lambda: now,

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from ingest.live import upstox_feed
 from ingest.live.backoff import Backoff
 from ingest.live.delivery import Delivery
 from ingest.live.runner import Listen
-from ingest.live.upstox_messages import FeedError, read_feed
+from ingest.live.upstox_protobuf import FeedError, has_ticks, keys_in, read_feed
 from ingest.live.websocket import Limits
 from lake.errors import SettingsError
 
@@ -303,6 +304,89 @@ def test_silence_is_noticed_although_segments_are_told_and_pings_answered(
     assert run.states[1].why == "no data for 0.3 s"
 
 
+def test_messages_with_the_time_alone_do_not_hide_silence(new_run: Any, recorded: Recorded) -> None:
+    def script(play: Play) -> None:
+        subscribed(play)
+        for number in range(2_000):
+            play.send(packets.response(packets.LIVE, {}, AT_MS + number), b"")
+            if play.over(0.02):
+                return
+
+    run = new_run("upstox-feed")
+    with upstox(recorded, script) as (site, server):
+        run.until(lambda: server.connections >= 2, listener(site, silence_s=0.3))
+    assert run.states[1].why == "no data for 0.3 s"
+
+
+def test_quotes_are_taken_whatever_the_message_says_it_is_and_a_broken_one_about_segments_is_kept(
+    lake: Any, new_run: Any, recorded: Recorded
+) -> None:
+    key, quote = next(iter(recorded.quotes.items()))
+    feeds = {key: packets.option(quote)}
+    in_another_order = packets.whole(3, AT_MS) + packets.response(packets.INFO, feeds, 0)
+
+    def script(play: Play) -> None:
+        subscribed(play)
+        play.send(packets.market_info(AT_MS)[:-1], packets.market_info(AT_MS))
+        play.send(packets.response(packets.INFO, feeds, AT_MS), in_another_order)
+        play.stay()
+
+    run = new_run("upstox-feed")
+    with upstox(recorded, script) as (site, _):
+        run.until(lambda: run.delivery.counts.chains == 2, listener(site, every_s=0))
+    assert [row["event_time"] for row in lake.rows()] == [AT, AT]
+    assert [row["reason"] for row in lake.rows("quarantine")] == ["bad_protobuf"]
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -1.0])
+def test_an_index_at_a_value_that_cannot_be_spoils_no_chain(
+    lake: Any, new_run: Any, recorded: Recorded, value: float
+) -> None:
+    key, quote = next(iter(recorded.quotes.items()))
+
+    def script(play: Play) -> None:
+        subscribed(play)
+        play.send(packets.response(packets.LIVE, {INDEX: packets.index(recorded.spot)}, AT_MS))
+        feeds = {INDEX: packets.index(value), key: packets.option(quote)}
+        play.send(packets.response(packets.LIVE, feeds, AT_MS))
+        play.stay()
+
+    run = new_run("upstox-feed")
+    with upstox(recorded, script) as (site, _):
+        run.until(lambda: run.delivery.counts.chains == 1, listener(site, every_s=0))
+    assert [row["underlying_price"] for row in lake.rows()] == [recorded.spot]
+    assert [row["reason"] for row in lake.rows("quarantine")] == ["bad_number"]
+
+
+def test_an_instrument_that_was_not_asked_for_costs_no_other_in_its_message(
+    lake: Any, new_run: Any, recorded: Recorded
+) -> None:
+    (key, quote), (empty, _), *_ = recorded.quotes.items()
+    feeds = {"NSE_FO|1": packets.full_option(quote), key: packets.option(quote), empty: b""}
+
+    def script(play: Play) -> None:
+        subscribed(play)
+        play.send(packets.response(packets.LIVE, feeds, AT_MS))
+        play.stay()
+
+    run = new_run("upstox-feed")
+    with upstox(recorded, script) as (site, _):
+        run.until(lambda: run.delivery.counts.chains == 1, listener(site, every_s=0))
+    assert len(lake.rows()) == 1
+    kept = {row["reason"]: _bytes(row["payload"]) for row in lake.rows("quarantine")}
+    assert set(kept) == {"unknown_token", "unknown_shape"}
+    # All that came of it, and of it alone; protobuf may write fields in another order.
+    alone = packets.response(packets.LIVE, {"NSE_FO|1": feeds["NSE_FO|1"]}, AT_MS)
+    assert Counter(kept["unknown_token"]) == Counter(alone)
+    assert kept["unknown_shape"] == packets.response(packets.LIVE, {empty: b""}, AT_MS)
+    assert lake.totals()["difference"] == 0
+
+
+def _bytes(payload: str) -> bytes:
+    found = json.loads(payload)
+    return found.encode() if isinstance(found, str) else bytes.fromhex(found["hex"])
+
+
 def test_a_burst_keeps_the_newest_of_each_contract_and_counts_what_was_overtaken(
     lake: Any, new_run: Any, recorded: Recorded
 ) -> None:
@@ -345,19 +429,78 @@ def test_the_api_may_fail_first_and_pages_instead_of_json_are_kept(
         play.stay()
 
     page = Reply(body=b"<html>maintenance</html>")
-    fails = [page, Reply(500, b"{}"), Reply(429, b"{}"), json_reply({"status": "success", "data": {}})]
+    secret = f"wss://feed.example/?code={CODE}"
+    fails = [
+        page, Reply(500, b"{}"), Reply(429, b"{}"), json_reply({"status": "success", "data": {}}),
+        json_reply({"status": "success", "data": {"address": secret}}),
+        Reply(body=b'{"data": {"authorized_redirect_uri": "' + secret.encode()),
+    ]  # fmt: skip
     run = new_run("upstox-feed")
     with upstox(recorded, script, authorize=list(fails)) as (site, server):
         chain = json_reply({"status": "success", "data": recorded.contracts})
         site.on(CONTRACTS_PATH, in_turn(page, json_reply({"status": "error"}), chain))
         run.until(lambda: run.delivery.counts.chains == 1, listener(site))
         assert len(site.requests(CONTRACTS_PATH)) == 3
-        assert len(site.requests(AUTHORIZE)) == 5
+        assert len(site.requests(AUTHORIZE)) == len(fails) + 1
         assert server.connections == 1
     assert Counter(row["reason"] for row in lake.rows("quarantine")) == {
-        "html_instead_of_json": 2, "unknown_shape": 2
+        "html_instead_of_json": 2, "unknown_shape": 4
     }  # fmt: skip
+    assert CODE not in str(lake.rows("quarantine"))
     assert run.ups == [False, True, False]
+
+
+def test_an_address_that_is_refused_is_asked_for_anew_while_the_token_is_good(
+    lake: Any, new_run: Any, recorded: Recorded
+) -> None:
+    """One connection an app: the server may count the last one for a while after it was cut.
+
+    Each time anew: what was refused before the last good connection counts no more.
+    """
+    key, quote = next(iter(recorded.quotes.items()))
+
+    def cut(play: Play) -> None:
+        subscribed(play)
+        play.send(packets.response(packets.LIVE, {key: packets.option(quote)}, AT_MS))
+        server.refuse_next(6, HTTPStatus.FORBIDDEN)
+        play.cut()
+
+    def after(play: Play) -> None:
+        subscribed(play)
+        play.send(packets.response(packets.LIVE, {key: packets.option(quote)}, AT_MS + 1_000))
+        play.stay()
+
+    run = new_run("upstox-feed")
+    with upstox(recorded, cut, cut, after) as (site, server):
+        run.until(lambda: run.delivery.counts.chains == 3, listener(site, every_s=0))
+        codes = [request.path.rpartition("=")[2] for request in server.requests]
+    assert codes == [f"{CODE}-{number}" for number in range(15)]
+    assert run.ups == [True, False, True, False, True, False]
+    assert len(lake.rows()) == 3
+
+
+def test_addresses_that_are_refused_again_and_again_end_it_with_words(
+    new_run: Any, recorded: Recorded
+) -> None:
+    run = new_run("upstox-feed")
+    with upstox(recorded, lambda play: play.stay()) as (site, server):
+        server.refuse_next(1_000, HTTPStatus.UNAUTHORIZED)
+        with pytest.raises(SettingsError, match="HTTP 401") as raised:
+            run.until(lambda: False, listener(site))
+    assert server.connections == 10
+    assert CODE not in str(raised.value)
+
+
+def test_a_list_of_contracts_with_a_strike_that_no_number_holds_is_kept_and_asked_for_again(
+    lake: Any, new_run: Any, recorded: Recorded
+) -> None:
+    bad = [{**recorded.contracts[0], "strike_price": 10**400}]
+    run = new_run("upstox-feed")
+    with upstox(recorded, lambda play: play.stay()) as (site, _):
+        good = json_reply({"status": "success", "data": recorded.contracts})
+        site.on(CONTRACTS_PATH, in_turn(json_reply({"status": "success", "data": bad}), good))
+        run.until(lambda: True in run.ups, listener(site))
+    assert [row["reason"] for row in lake.rows("quarantine")] == ["unknown_shape"]
 
 
 @pytest.mark.parametrize("path", [CONTRACTS_PATH, AUTHORIZE])
@@ -441,3 +584,5 @@ def test_the_command_runs_it_and_never_shows_the_token(
 def test_any_bytes_are_a_feed_or_an_error_of_it(content: bytes) -> None:
     with suppress(FeedError):
         assert all(isinstance(tick.key, str) for tick in read_feed(content).ticks)
+    assert isinstance(has_ticks(content), bool)
+    assert all(isinstance(key, str) for key in keys_in(content))

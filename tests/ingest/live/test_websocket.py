@@ -249,6 +249,25 @@ def test_a_server_that_is_down_is_tried_again_and_again(new_run: Any, reference:
     assert run.states[0].why == "the server answered HTTP 502"
 
 
+def test_a_redirect_to_another_host_is_not_followed_and_one_on_the_same_is(
+    new_run: Any, reference: Any
+) -> None:
+    """A subscription may hold a token, as headers do: neither is for another host."""
+    run = new_run("websocket")
+    with (
+        feed_server(lambda play: (play.hear(), play.stay())[-1]) as server,
+        feed_server(lambda play: (play.hear(), play.stay())[-1]) as elsewhere,
+    ):
+        server.redirects["/feed"] = f"{elsewhere.url}/feed?token={SECRET}"
+        run.until(lambda: server.connections >= 3, listener(server, reference))
+        assert (elsewhere.connections, elsewhere.heard) == (0, [])
+        assert run.states[0].why == "the server answered HTTP 307"
+        server.redirects["/feed"] = "/other"
+        again = new_run("websocket")
+        again.until(lambda: server.heard == [SUBSCRIBE], listener(server, reference))
+    assert [request.path for request in server.requests[-2:]] == [f"/feed?token={SECRET}", "/other"]
+
+
 def test_no_secret_is_in_the_log_at_debug_or_in_a_repr(
     new_run: Any, reference: Any, nifty: str, caplog: pytest.LogCaptureFixture
 ) -> None:

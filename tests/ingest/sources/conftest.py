@@ -10,6 +10,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from candle_specimens import (
+    CandleJsonSpecimen,
+    IndexCandleSpecimen,
+    LegacyBhavcopySpecimen,
+    OptionCandleSpecimen,
+    UdiffBhavcopySpecimen,
+)
 from log_specimens import KiteTicksSpecimen, UpstoxSpecimen
 from page_specimens import NseTableSpecimen, NseWebsiteSpecimen
 from specimen import Specimen
@@ -25,9 +32,9 @@ from text_specimens import (
 from typed_specimens import ParquetSpecimen, SqliteSpecimen
 
 from catalog.reference import ReferenceData
-from ingest.events import ChainUpdate, Reject
+from ingest.events import CandleUpdate, ChainUpdate, Reject
 from ingest.sources import adapters
-from ingest.sources.base import FileReject, SourceAdapter
+from ingest.sources.base import FileReject, FormatAdapter
 
 
 @pytest.fixture(scope="session")
@@ -35,20 +42,32 @@ def reference() -> ReferenceData:
     return ReferenceData.load()
 
 
+Update = ChainUpdate | CandleUpdate
+
+
 @dataclass
 class Reading:
     """Everything one or more files gave."""
 
-    chains: list[ChainUpdate] = field(default_factory=list)
+    updates: list[Update] = field(default_factory=list)
     files: list[FileReject] = field(default_factory=list)
 
     @property
+    def chains(self) -> list[ChainUpdate]:
+        return [each for each in self.updates if isinstance(each, ChainUpdate)]
+
+    @property
     def legs(self) -> list[dict[str, Any]]:
-        return [leg for chain in self.chains for leg in (*chain.calls, *chain.puts)]
+        """What becomes rows, without how it came."""
+        return [
+            {key: value for key, value in leg.items() if key != "raw"}
+            for update in self.updates
+            for leg in ((*update.calls, *update.puts) if isinstance(update, ChainUpdate) else update.candles)
+        ]
 
     @property
     def rejects(self) -> list[Reject]:
-        return [reject for chain in self.chains for reject in chain.rejects]
+        return [reject for update in self.updates for reject in update.rejects]
 
     @property
     def accounted(self) -> int:
@@ -57,7 +76,7 @@ class Reading:
 
     @property
     def identities(self) -> list[bytes | None]:
-        return [chain.identity for chain in self.chains]
+        return [update.identity for update in self.updates]
 
     @property
     def file_reasons(self) -> list[str]:
@@ -74,25 +93,31 @@ Read = Callable[..., Reading]
 
 
 @pytest.fixture
-def known() -> Mapping[str, SourceAdapter]:
+def known() -> Mapping[str, FormatAdapter]:
     """Every adapter, told when files were saved that do not say it."""
     return adapters(captured_at=datetime(2026, 6, 25, 15, 30, tzinfo=ZoneInfo("Asia/Kolkata")))
 
 
 @pytest.fixture
-def read(reference: ReferenceData, tmp_path: Path, known: Mapping[str, SourceAdapter]) -> Read:
-    """Reads bytes, or files, with the adapter of a name."""
-    names = {each.source: each.file_name for each in SPECIMENS.values()}
+def read(
+    reference: ReferenceData,
+    tmp_path: Path,
+    known: Mapping[str, FormatAdapter],
+) -> Read:
+    """Reads bytes, or files, with the adapter of a specimen or of a name."""
+    specimens = {each.source: each for each in SPECIMENS.values()}
 
-    def read_all(source: str, *inputs: bytes | Path, name: str = "", using: Any = None) -> Reading:
+    def read_all(of: str | Specimen, *inputs: bytes | Path, name: str = "", using: Any = None) -> Reading:
+        specimen = of if isinstance(of, Specimen) else specimens[of]
+        source = specimen.source
         reading = Reading()
         for content in inputs:
-            path = content if isinstance(content, Path) else tmp_path / (name or names[source])
+            path = content if isinstance(content, Path) else tmp_path / (name or specimen.file_name)
             if isinstance(content, bytes):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
             for each in known[source].read(path, using or reference):
-                (reading.chains if isinstance(each, ChainUpdate) else reading.files).append(each)  # type: ignore[arg-type]
+                (reading.files if isinstance(each, FileReject) else reading.updates).append(each)  # type: ignore[arg-type]
         return reading
 
     return read_all
@@ -117,7 +142,19 @@ SPECIMENS: dict[str, Specimen] = {
     "kite-ticks": KiteTicksSpecimen(),
     "nse-table-csv": NseTableSpecimen(),
     "nse-website-csv": NseWebsiteSpecimen(),
+    "bhavcopy-fo": LegacyBhavcopySpecimen(),
+    "bhavcopy-udiff": UdiffBhavcopySpecimen(),
+    "candle-csv-option": OptionCandleSpecimen(),
+    "candle-csv-index": IndexCandleSpecimen(),
+    "candle-json": CandleJsonSpecimen(),
 }
+"""One or more of every adapter's format; what is true only of some formats, a specimen says of itself."""
+
+
+@pytest.fixture(scope="session")
+def specimens() -> Mapping[str, Specimen]:
+    """All of them by name."""
+    return SPECIMENS
 
 
 KINDS = {
@@ -125,6 +162,14 @@ KINDS = {
     "text_specimen": lambda each: each.is_text,
     "timed_specimen": lambda each: each.says_time,
     "named_specimen": lambda each: each.says_symbol,
+    "nameless_specimen": lambda each: not each.says_symbol,
+    "chain_specimen": lambda each: each.table == "option_chain",
+    "timed_chain_specimen": lambda each: each.table == "option_chain" and each.says_time,
+    "named_chain_specimen": lambda each: each.table == "option_chain" and each.says_symbol,
+    "candle_specimen": lambda each: each.table == "candles",
+    "wordy_specimen": lambda each: each.names_matter,
+    "untyped_specimen": lambda each: each.reads != "table",
+    "lot_specimen": lambda each: each.counts_contracts and each.says_symbol,
 }
 
 

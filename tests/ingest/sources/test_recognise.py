@@ -20,22 +20,6 @@ def read_any(path: Path, reference: ReferenceData) -> tuple[AnyFormat, list[Any]
     return reader, list(reader.read(path, reference))
 
 
-def test_every_specimen_is_recognised_by_its_own_adapter_alone_whatever_its_name(
-    specimen: Any, tmp_path: Path, reference: ReferenceData, known: Any
-) -> None:
-    for number, content in enumerate((specimen.good(), gzip.compress(specimen.good()), *specimen.relaid())):
-        path = tmp_path / f"{number}"
-        path.write_bytes(content)
-        reader = AnyFormat(known.values())
-        items = list(reader.read(path, reference))
-        assert dict(reader.chosen) == {specimen.source: 1}
-        own = list(known[specimen.source].read(path, reference))
-        assert [each.identity for each in items] == [each.identity for each in own]
-        # Without its name, what says nothing of its underlying is recognised, and then a reject.
-        assert items
-        assert all(isinstance(each, ChainUpdate) for each in items) or not specimen.says_symbol
-
-
 @pytest.mark.parametrize(
     "content",
     [

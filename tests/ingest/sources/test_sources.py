@@ -38,6 +38,8 @@ def test_a_folder_is_searched_in_the_order_of_its_paths(tmp_path: Path) -> None:
         "b/1.CSV.gz",
         "a.csv",
         "b/c/x.csv",
+        "b/d.csv.zip",
+        "e.zip",
         "b/notes.txt",
         "z.json",
         "gz",
@@ -49,7 +51,7 @@ def test_a_folder_is_searched_in_the_order_of_its_paths(tmp_path: Path) -> None:
     found = [
         path.relative_to(tmp_path).as_posix() for path in recording_files(adapter("kite-poll"), tmp_path)
     ]
-    assert found == ["a.csv", "b/1.CSV.gz", "b/2.csv", "b/c/x.csv"]
+    assert found == ["a.csv", "b/1.CSV.gz", "b/2.csv", "b/c/x.csv", "b/d.csv.zip"]
 
 
 def test_a_file_is_taken_whatever_its_name(tmp_path: Path) -> None:
