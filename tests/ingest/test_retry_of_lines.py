@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from candle_specimens import CANDLE_SPECIMENS
+from candle_specimens import (
+    IndexCandleSpecimen,
+    LegacyBhavcopySpecimen,
+    OptionCandleSpecimen,
+    UdiffBhavcopySpecimen,
+)
 from command_line import Called, call
 from deltalake import DeltaTable
 from small_files import live_csv
@@ -85,9 +90,7 @@ def lengthened(content: bytes, line: int, size: int, *, in_front: bool = False) 
 
 def kinds(samples: Path, folder: Path) -> dict[str, Kind]:
     found = {}
-    for name, one in CANDLE_SPECIMENS.items():
-        if name == "candle-json":
-            continue
+    for name, one in CANDLES.items():
         content = one.good()
         middle = len(content.splitlines()) // 2
         found[name] = Kind(one.source, one.file_name, content, middle, 1, "ragged_row")
@@ -108,6 +111,12 @@ def kinds(samples: Path, folder: Path) -> dict[str, Kind]:
     return found
 
 
+CANDLES: dict[str, Any] = {
+    "bhavcopy-fo": LegacyBhavcopySpecimen(),
+    "bhavcopy-udiff": UdiffBhavcopySpecimen(),
+    "candle-csv-option": OptionCandleSpecimen(),
+    "candle-csv-index": IndexCandleSpecimen(),
+}
 NAMES = (
     "bhavcopy-fo", "bhavcopy-fo-long", "bhavcopy-udiff", "bhavcopy-udiff-long", "candle-csv-option",
     "candle-csv-option-long", "candle-csv-index", "candle-csv-index-long", "table-long", "log-long",
