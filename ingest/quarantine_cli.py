@@ -126,7 +126,7 @@ def show(
     elif retriable:
         typer.echo(f"try it again: {command}")
     else:
-        typer.echo("it is kept without what it takes to try it again, as earlier versions kept it")
+        typer.echo("it is kept without what it takes to try it again")
 
 
 _TOLD = (
@@ -210,7 +210,7 @@ def _tell(summary: RetrySummary, output: TextOrJson, *, dry_run: bool) -> None:
     for reason, count in sorted(summary.quarantined.items()):
         typer.echo(f"{count:,} rows of files that can be read now are in quarantine: {reason}")
     if summary.not_retriable:
-        why = "are kept without what it takes to try them again, as earlier versions kept them"
+        why = "are kept without what it takes to try them again"
         typer.echo("\n".join(_wrapped(f"{summary.not_retriable:,} {why}", "")))
 
 
@@ -252,10 +252,22 @@ def _readable(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=False, indent=2)
     except RecursionError:
         text = str(value)
-    lines = [printable(line) for line in text[:_SHOWN_CHARS].split("\n")]
+    lines = [
+        piece for line in text[:_SHOWN_CHARS].split("\n") for piece in _folded(printable(line), _WIDTH - 2)
+    ]
     if len(text) > _SHOWN_CHARS:
         lines.append(f"... {len(text) - _SHOWN_CHARS:,} characters more: see --output json")
     return textwrap.indent("\n".join(lines), "  ")
+
+
+def _folded(line: str, width: int) -> list[str]:
+    """A line in pieces that fit, each blank of it kept; what follows is indented more than its beginning."""
+    if len(line) <= width:
+        return [line]
+    indent = " " * min(len(line) - len(line.lstrip()) + 4, width // 2)
+    step = width - len(indent)
+    rest = range(width, len(line), step)
+    return [line[:width], *(f"{indent}{line[start : start + step]}" for start in rest)]
 
 
 def _wrapped(text: str, indent: str) -> list[str]:

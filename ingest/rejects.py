@@ -88,7 +88,8 @@ class Selected:
     Attributes:
         pieces: Their ids in bounded pieces, each of one date and exchange.
         rows: How many they are.
-        not_retriable: Further rows, kept by an earlier version without what it takes.
+        not_retriable: Further rows, kept without what it takes: by an earlier version, or since it never
+            came, as of a message beyond the limit of its connection.
     """
 
     pieces: list[tuple[date, str, list[str]]]

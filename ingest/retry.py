@@ -58,7 +58,7 @@ class RetrySummary:
         failed: Those that still fail, by reason.
         examples: Id and detail of one of them, by reason.
         quarantined: New rows of quarantine, of files that can be read now, by reason.
-        not_retriable: Rows of an earlier version, kept without what it takes to try them again.
+        not_retriable: Rows kept without what it takes to try them again, see `ingest.rejects.Selected`.
         mirrored: False if the catalog could not be reached.
     """
 

@@ -15,7 +15,7 @@ from ingest.sources.candle_format import CandleFormat, Instrument, candle
 from ingest.sources.candle_series import CandleSeries
 from ingest.sources.csv_table import read_row
 from ingest.sources.recorded_file import NotARecordingError
-from ingest.sources.values import BadValueError, iso_time
+from ingest.sources.values import BadValueError
 from ingest.sources.wire_format import bind
 
 
@@ -78,9 +78,9 @@ def _from_line(
 ) -> CandleUpdate | tuple[str, str]:
     """The candle of a line, with the identity that a load gives it; or reason and detail of why not."""
     header = each.origin["header"]
-    time_name = next((name for name in wire.needed[0] if name in header), None)
+    time_name = next((name for name in wire.time_names if name in header), None)
     if time_name is None:
-        return "missing_columns", f"no column {' or '.join(wire.needed[0])}"
+        return "missing_columns", f"no column {' or '.join(wire.time_names)}"
     try:
         row = read_row(line_again(each, lines), header)
     except NotARecordingError as error:
@@ -90,7 +90,7 @@ def _from_line(
     interval_s = each.origin["interval_s"]
     series = CandleSeries(wire, instrument, reference, interval_s=interval_s, names=header)
     label = row.fields[time_name]
-    made = series.candle(iso_time(label), row.fields, label)
+    made = series.candle(wire.moment(label), row.fields, label)
     if made.rejects:
         return made.rejects[0].reason, made.rejects[0].detail
     return replace(made, received_ns=each.kept.received_us * 1000, source=each.kept.source)

@@ -187,17 +187,13 @@ class _Runs:
         run.raw.append(values)
         part = identity_of(self._row_identity, values)
         # A reject has another identity: once it can be read, a load of another form of its run brings it in.
-        loads_as = part.hex()
-        origin: Origin = self._as_row(row, loads_as)
+        known: CandleOrigin | None = None
         try:
             contract = run.contract = self._of.contract_of(row.fields)
             start = contract.start
-            known = CandleOrigin(
-                self._of.wire, contract.instrument, start, SESSION_INTERVAL_S, None, loads_as
-            )
-            origin = known
+            known = CandleOrigin(self._of.wire, contract.instrument, start, SESSION_INTERVAL_S, None)
             lot_size = self._of.lot_size_of(row.fields, contract, self._reference)
-            origin = replace(known, lot_size=lot_size)
+            known = replace(known, lot_size=lot_size)
             run.candles.append(
                 candle(
                     self._of.wire, row.fields, self._fields, contract.instrument,
@@ -206,6 +202,10 @@ class _Runs:
             )  # fmt: skip
         except BadValueError as error:
             run.lacks_lot = run.lacks_lot or error.reason == UNKNOWN_LOT_SIZE
+            loads_as = part.hex()
+            origin: Origin = self._as_row(row, loads_as)
+            if known is not None:
+                origin = replace(known, loads_as=loads_as)
             reject = rejected(error.reason, error.detail, row.fields, origin)
             run.reject(reject, identity_of(part, error.reason))
         else:
