@@ -173,7 +173,7 @@ def columns(
         }
         for c in CONTRACTS[table].columns
     ]
-    show_rows(rows, output, columns=names)
+    show_rows(rows, output, columns=names, fold=("type", "unit", "about"))
 
 
 def _show_quality(

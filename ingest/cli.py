@@ -135,7 +135,7 @@ def sources(output: Annotated[Format, typer.Option(help="How to print the rows."
     rows += [
         {"source": name, "use": "run", "files": "", "about": about} for name, about in LIVE_SOURCES.items()
     ]
-    show_rows(rows, output)
+    show_rows(rows, output, fold=("files", "about"))
 
 
 @app.command(epilog="Example: strikelake ingest status --output json")

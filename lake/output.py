@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
 import shutil
@@ -19,6 +20,8 @@ from zoneinfo import ZoneInfo
 Row = Mapping[str, Any]
 
 _LONG_TEXT = 24
+_PAGE_COLUMNS = 80
+_FOLDED_TEXT = 14
 """A column of text is cut to no less than this to make room for others; times and ids are shorter."""
 
 
@@ -44,6 +47,7 @@ def show_rows(
     columns: Sequence[str] | None = None,
     zone: str = "Asia/Kolkata",
     limit: int | None = None,
+    fold: Sequence[str] = (),
 ) -> None:
     """Print rows.
 
@@ -53,6 +57,8 @@ def show_rows(
         columns: Names in order, needed where there may be no row.
         zone: Moments are shown in this zone (with their offset in JSON and CSV).
         limit: Rows of a table at most; JSON and CSV are always whole.
+        fold: Columns of a table whose texts go on in the line below, so that it fits 80 columns: the first
+            as far as it has to, then the second.
     """
     names = list(columns if columns is not None else (rows[0] if rows else []))
     if output is Format.JSON:
@@ -60,7 +66,7 @@ def show_rows(
     elif output is Format.CSV:
         _write(_csv(rows, names, zone))
     else:
-        _write(_table(rows, names, zone, limit))
+        _write(_table(rows, names, zone, limit, fold))
 
 
 def to_json(value: Any, *, zone: str = "Asia/Kolkata") -> str:
@@ -98,7 +104,7 @@ def _csv(rows: Sequence[Row], names: Sequence[str], zone: str) -> str:
     return text.getvalue()
 
 
-def _table(rows: Sequence[Row], names: list[str], zone: str, limit: int | None) -> str:
+def _table(rows: Sequence[Row], names: list[str], zone: str, limit: int | None, fold: Sequence[str]) -> str:
     """Plain columns; those in the middle that do not fit the terminal are left out and named below.
 
     Keys stand first in our views and figures last, so that the middle is the least missed.
@@ -109,7 +115,10 @@ def _table(rows: Sequence[Row], names: list[str], zone: str, limit: int | None) 
     titles = {n: printable(n) for n in names}
     width = {n: max([len(titles[n]), *map(len, cells[n])]) for n in names}
     room = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 10_000
-    _narrow(width, [n for n in names if not right[n]], room)
+    if fold:
+        _fold(width, fold, min(room, _PAGE_COLUMNS))
+    else:
+        _narrow(width, [n for n in names if not right[n]], room)
     left, right_end = _fitting(names, width, room)
     hidden = names[len(left) : len(names) - len(right_end)]
     gap = [".."] if hidden else []
@@ -122,7 +131,12 @@ def _table(rows: Sequence[Row], names: list[str], zone: str, limit: int | None) 
         return "  ".join([*parts[0], *gap, *parts[1]]).rstrip()
 
     lines = [line(titles), line({n: "-" * width[n] for n in names})]
-    lines += [line({n: cells[n][i] for n in names}) for i in range(len(shown))]
+    for i in range(len(shown)):
+        pieces = {
+            n: (textwrap.wrap(cells[n][i], width[n]) or [""] if n in fold else [cells[n][i]]) for n in names
+        }
+        below = itertools.zip_longest(*pieces.values(), fillvalue="")
+        lines += [line(dict(zip(names, texts, strict=True))) for texts in below]
     if len(rows) > len(shown):
         lines.append("... and more rows: raise --limit, or use --output csv")
     elif not rows:
@@ -145,6 +159,15 @@ def _narrow(width: dict[str, int], texts: Sequence[str], room: int) -> None:
         over -= 1
         if width[widest] == _LONG_TEXT:
             del spare[widest]
+
+
+def _fold(width: dict[str, int], fold: Sequence[str], room: int) -> None:
+    """Make columns whose texts may go on below narrower, one after the other, until everything fits."""
+    over = sum(w + 2 for w in width.values()) - 2 - room
+    for name in fold:
+        narrower = max(0, min(over, width[name] - _FOLDED_TEXT))
+        width[name] -= narrower
+        over -= narrower
 
 
 def _cut(text: str, width: int) -> str:

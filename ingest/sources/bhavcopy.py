@@ -30,12 +30,10 @@ from ingest.sources.candle_format import (
 from ingest.sources.csv_table import CsvTable, Row
 from ingest.sources.recorded_file import open_lines, report_unknown_names
 from ingest.sources.values import BadValueError, shown, strike_price
-from ingest.sources.wire_format import OPTION_TYPES, bind
+from ingest.sources.wire_format import OPTION_TYPES, UNKNOWN_LOT_SIZE, bind
 
 RUN_ROWS: Final = 2_000
 """Rows of one run at most."""
-
-UNKNOWN_LOT_SIZE: Final = "unknown_lot_size"
 
 
 @dataclass(frozen=True, slots=True)

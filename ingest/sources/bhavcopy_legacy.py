@@ -9,11 +9,11 @@ from typing import Final
 from catalog.reference import ReferenceData
 from ingest.events import CandleUpdate
 from ingest.sources.base import FileReject
-from ingest.sources.bhavcopy import UNKNOWN_LOT_SIZE, Bhavcopy, Contract, contract_in
+from ingest.sources.bhavcopy import Bhavcopy, Contract, contract_in
 from ingest.sources.candle_format import CandleFormat, rejecting_candles
 from ingest.sources.recognise import Sample
 from ingest.sources.values import INDIA, BadValueError, Unit, named_month_date, named_month_midnight
-from ingest.sources.wire_format import Field
+from ingest.sources.wire_format import UNKNOWN_LOT_SIZE, Field
 
 EXCHANGE: Final = "NSE"
 

@@ -19,7 +19,7 @@ from ingest.sources.candle_format import CandleFormat, rejecting_candles
 from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import NotARecordingError
 from ingest.sources.values import INDIA, BadValueError, Unit, iso_date, iso_midnight, quantity, shown
-from ingest.sources.wire_format import Field
+from ingest.sources.wire_format import UNKNOWN_LOT_SIZE, Field
 
 # Open interest is in shares, and what was traded in contracts; each row brings its contract's lot. Prices of
 # 0 stand for none: contracts without a trade have them as open, high and low, but a close.
@@ -93,7 +93,7 @@ def _lot_size(row: Mapping[str, str], _contract: Contract, _reference: Reference
     except BadValueError as error:
         raise BadValueError(error.reason, f"NewBrdLotQty: {error.detail}") from None
     if lot_size is None or lot_size <= 0:
-        raise BadValueError("unknown_lot_size", f"NewBrdLotQty: {shown(raw)} is no lot")
+        raise BadValueError(UNKNOWN_LOT_SIZE, f"NewBrdLotQty: {shown(raw)} is no lot")
     return lot_size
 
 

@@ -14,9 +14,8 @@ from ingest.origins import CANDLE, Line, Origin
 from ingest.sources.base import FileReject
 from ingest.sources.recorded_file import NotARecordingError, unread_file_reject
 from ingest.sources.values import BadValueError, shown
-from ingest.sources.wire_format import BoundField, Declaration, Field
+from ingest.sources.wire_format import UNKNOWN_SYMBOL, BoundField, Declaration, Field
 
-UNKNOWN_SYMBOL: Final = "UNKNOWN"
 DEFAULT_EXCHANGE: Final = "NSE"
 
 ContractKind = Literal["future", "option"]

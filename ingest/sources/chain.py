@@ -15,10 +15,7 @@ from ingest.live_values import event_moment
 from ingest.origins import ChainOrigin, LegOrigin, Line, RawLegs
 from ingest.sources.base import identity_of
 from ingest.sources.values import BadValueError, shown, strike_price
-from ingest.sources.wire_format import BoundField, OptionType, WireFormat
-
-UNKNOWN_LOT_SIZE: Final = "unknown_lot_size"
-_UNKNOWN_SYMBOL: Final = "UNKNOWN"
+from ingest.sources.wire_format import UNKNOWN_LOT_SIZE, UNKNOWN_SYMBOL, BoundField, OptionType, WireFormat
 
 _LEG_COLUMNS: Final = (
     "strike",
@@ -214,7 +211,7 @@ class Chain:
         lot_sizes = {leg["lot_size"] for legs in self._legs.values() for leg in legs}
         return ChainUpdate(
             exchange=self._exchange,
-            symbol=self._symbol or _UNKNOWN_SYMBOL,
+            symbol=self._symbol or UNKNOWN_SYMBOL,
             event_time=self._event_time,
             received_ns=time.time_ns(),
             calls=self._legs["CE"],

@@ -75,7 +75,7 @@ class CsvTable:
         Args:
             lines: The lines of the file.
             needed: The columns without which no row can be read, each with its alternative names.
-            preamble: Fields of a line that may stand above the header.
+            preamble: Fields, the empty ones left out, of a line that may stand above the header.
             rename: Gives the columns the names they go by, where the header repeats itself.
 
         Raises:
@@ -90,7 +90,7 @@ class CsvTable:
         if self.header_text.lstrip().startswith("<"):
             raise NotARecordingError("html_instead_of_csv", f"begins with {shown(self.header_text)}")
         self.header = _names(self.header_text)
-        if preamble and tuple(name.upper() for name in self.header) == preamble:
+        if preamble and tuple(name.upper() for name in self.header if name) == preamble:
             self.header_text = next((line for line in self._lines if line.strip()), "")
             self.header = _names(self.header_text)
         if rename is not None:

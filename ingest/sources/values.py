@@ -44,7 +44,7 @@ _NAMED_MONTH_DATE = re.compile(r"([0-9]{1,2})[- ]([A-Za-z]{3})[- ]([0-9]{4})")
 _DAY_FIRST_DATE = re.compile(r"([0-9]{1,2})-([0-9]{1,2})-([0-9]{4})")
 _ISO_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _NAMED_MONTH_TIME = re.compile(
-    _NAMED_MONTH_DATE.pattern + r"(?: | *\| *)([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?"
+    _NAMED_MONTH_DATE.pattern + r"(?: | *\| *)([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?"
 )
 _ISO_TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"

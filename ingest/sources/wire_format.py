@@ -13,6 +13,12 @@ from ingest.sources.values import CONVERTERS, Converter, Unit, underlying_symbol
 
 OptionType = Literal["CE", "PE"]
 
+UNKNOWN_SYMBOL: Final = "UNKNOWN"
+"""The underlying under which is filed what names none."""
+
+UNKNOWN_LOT_SIZE: Final = "unknown_lot_size"
+"""Reason of a reject that a line in the table of lot sizes would let in."""
+
 OPTION_TYPES: tuple[OptionType, OptionType] = ("CE", "PE")
 
 OPTION_TYPE_WORDS: Final[Mapping[str, OptionType]] = MappingProxyType(

@@ -229,3 +229,20 @@ def test_long_text_is_cut_before_a_column_is_left_out(
     assert len(lines[2]) == 60
     assert lines[2].startswith("chains  a sentence that goes on for ")
     assert lines[2].endswith("..     7")
+
+
+def test_folded_texts_go_on_below_and_fit_80_columns_wherever_they_are_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = " ".join(f"word{number}" for number in range(40))
+    rows = [{"name": "a" * 20, "kind": "one two three four five", "about": words, "n": 1}]
+    show_rows([*rows, {"name": "b", "kind": "", "about": "", "n": 2}], Format.TABLE, fold=("kind", "about"))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    start = lines[1].split("  ").index("-" * 20)
+    assert start == 0
+    kind, about = (lines[0].index(title) for title in ("kind", "about"))
+    body = [line.ljust(80) for line in lines[2:]]
+    assert " ".join(" ".join(line[kind : about - 2] for line in body).split()) == "one two three four five"
+    assert all(word in " ".join(body) for word in words.split())
+    assert [line.split()[0] for line in body if line.strip() and not line.startswith(" ")] == ["a" * 20, "b"]

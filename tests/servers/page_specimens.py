@@ -65,6 +65,20 @@ class NseWebsiteSpecimen(CsvSpecimen):
         cells[len(cells) // 2][place] = value
         return self.dump_cells(cells)
 
+    def names(self) -> set[str]:
+        header = self.cells()[1]
+        middle = header.index("STRIKE")
+        calls, puts = header[:middle], header[middle + 1 :]
+        return {"STRIKE", *(f"CALLS {name}" for name in calls), *(f"PUTS {name}" for name in puts)}
+
+    def renamed(self, old: str, new: str) -> bytes:
+        cells = self.cells()
+        side, _, column = old.partition(" ")
+        middle = cells[1].index("STRIKE")
+        place = cells[1].index(column, middle if side == "PUTS" else 0) if column else middle
+        cells[1][place] = new if not column else new.removeprefix(f"{side} ")
+        return self.dump_cells(cells)
+
     def shuffled(self) -> bytes:
         preamble, header, *rows = self.cells()
         middle = header.index("STRIKE")
@@ -81,3 +95,5 @@ class NseWebsiteSpecimen(CsvSpecimen):
     def relaid(self) -> Iterator[bytes]:
         yield self.good().replace(b"\r\n", b"\n")
         yield self.good().replace(b"\r\n", b"\r\n\r\n")
+        _, *rest = self.good().splitlines(keepends=True)
+        yield b"".join((b",CALLS" + 11 * b"," + b"PUTS" + 9 * b"," + b"\r\n", *rest))

@@ -132,6 +132,36 @@ def test_the_download_adds_up(recordings: Path, read: Any) -> None:
             assert leg["underlying_price"] is None
 
 
+@pytest.mark.parametrize(
+    ("name", "symbol", "expiry", "lot_size"),
+    [
+        ("option-chain-ED-BANKNIFTY-30-Jun-2026 (1).csv", "BANKNIFTY", date(2026, 6, 30), 30),
+        ("OPTION-CHAIN-ED-MIDCPNIFTY-30-JUN-2026.CSV", "MIDCPNIFTY", date(2026, 6, 30), 120),
+        ("option-chain-ED-NIFTY-07-Jul-2026.csv.gz", "NIFTY", date(2026, 7, 7), 65),
+        ("option-chain-ED-NIFTYNXT50-30-Jun-2026.csv.zip", "NIFTYNXT50", date(2026, 6, 30), 25),
+    ],
+)
+def test_downloads_of_other_chains_are_named_alike(
+    name: str, symbol: str, expiry: date, lot_size: int, samples: Path, read: Any
+) -> None:
+    content = next((samples / "nse_website_csv").glob("*.csv")).read_bytes()
+    reading = read("nse-website-csv", content, name=name)
+    assert {chain.symbol for chain in reading.chains} == {symbol}
+    assert {leg["expiry"] for leg in reading.legs} == {expiry}
+    _, header, *rows = csv.reader(io.StringIO(content.decode()))
+    figures = [figure(row[header.index("OI")]) for row in rows]
+    assert [leg["oi"] for leg in reading.chains[0].calls] == [
+        None if value is None else lot_size * value for value in figures
+    ]
+
+
+def test_longer_names_of_older_downloads_are_the_same_columns(samples: Path, read: Any) -> None:
+    content = next((samples / "nse_website_csv").glob("*.csv")).read_bytes()
+    older = content.replace(b",BID,ASK,", b",BID PRICE,ASK PRICE,").replace(b",STRIKE,", b",STRIKE PRICE,")
+    assert older.count(b"PRICE") == 5
+    assert read("nse-website-csv", older).legs == read("nse-website-csv", content).legs
+
+
 def test_without_a_time_the_download_is_kept_unread_and_says_what_to_do(
     recordings: Path, reference: Any
 ) -> None:

@@ -133,6 +133,7 @@ def test_a_form_is_read_only_where_it_is_declared() -> None:
         ("16-Jul-2025 15:30:00", datetime(2025, 7, 16, 15, 30, tzinfo=INDIA)),
         ("10 Jul 2026 | 19:15 ", datetime(2026, 7, 10, 19, 15, tzinfo=INDIA)),
         ("05-AUG-2025 13:59:23", datetime(2025, 8, 5, 13, 59, 23, tzinfo=INDIA)),
+        ("10 Jul 2026 | 9:15 ", datetime(2026, 7, 10, 9, 15, tzinfo=INDIA)),
     ],
 )
 def test_times_of_the_exchanges_are_indian_time(text: str, moment: datetime) -> None:
