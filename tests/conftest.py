@@ -32,6 +32,14 @@ def recordings() -> Path:
 
 
 @pytest.fixture(scope="session")
+def whole_recordings() -> Path:
+    """The whole recordings; the test is skipped where only samples are at hand, which were cut out of them."""
+    if not _WHOLE.is_dir():
+        pytest.skip("the recordings are not at hand; set STRIKELAKE_RECORDINGS")
+    return _WHOLE
+
+
+@pytest.fixture(scope="session")
 def postgres_programs() -> Path:
     """Where PostgreSQL's programs are; the test is skipped where there are none, but fails in CI."""
     if sys.platform == "win32":

@@ -173,19 +173,19 @@ def _snapshots(recordings: Path) -> Iterator[tuple[str, datetime]]:
 
 
 def test_recorded_days_are_sessions_and_unrecorded_ones_are_not(
-    calendar: SessionCalendar, recordings: Path
+    calendar: SessionCalendar, whole_recordings: Path
 ) -> None:
     checked = 0
-    for exchange, moments in _candles(recordings):
+    for exchange, moments in _candles(whole_recordings):
         recorded = {calendar.session_date(exchange, moment) for moment in moments}
         expected = calendar.sessions(exchange, min(recorded), max(recorded))
         assert recorded == {session.date for session in expected}
         assert all(calendar.is_open(exchange, moment) for moment in moments)
         checked += len(recorded)
-    for exchange, moment in _snapshots(recordings):
+    for exchange, moment in _snapshots(whole_recordings):
         assert calendar.session(exchange, calendar.session_date(exchange, moment)) is not None
         checked += 1
-    assert checked > 0, f"no recording was found in {recordings}"
+    assert checked > 0, f"no recording was found in {whole_recordings}"
 
 
 # Dates and moments.

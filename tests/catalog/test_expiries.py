@@ -69,10 +69,8 @@ def test_bse_listed_these_in_september_2025(recordings: Path) -> None:
         listed("BSE", symbol, date(2025, 9, 5), dates)
 
 
-def test_nse_listed_these_in_its_bhavcopy_of_2019(recordings: Path) -> None:
-    path = recordings / "bhavcopy" / "fo_legacy_sample_01AUG2019.csv"
-    if not path.exists():
-        pytest.skip("the bhavcopy is in the whole recordings only")
+def test_nse_listed_these_in_its_bhavcopy_of_2019(whole_recordings: Path) -> None:
+    path = whole_recordings / "bhavcopy" / "fo_legacy_sample_01AUG2019.csv"
     rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
     dates = {
         day_of(row["EXPIRY_DT"], "%d-%b-%Y")

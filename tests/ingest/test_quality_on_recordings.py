@@ -297,11 +297,9 @@ class TestMinutes:
     ids=["BANKEX", "FINNIFTY"],
 )
 def test_quotes_that_stand_still_under_a_moving_spot_are_frozen_and_do_not_fit_it(
-    recordings: Path, reference: ReferenceData, file: str, symbol: str, exchange: str, answers: int
+    whole_recordings: Path, reference: ReferenceData, file: str, symbol: str, exchange: str, answers: int
 ) -> None:
-    path = recordings / "upstox_chain_log" / file
-    if not path.exists():
-        pytest.skip("the recordings are not at hand; set STRIKELAKE_RECORDINGS")
+    path = whole_recordings / "upstox_chain_log" / file
     lines = gzip.decompress(path.read_bytes()).decode().splitlines()
     logged: list[Any] = [ast.literal_eval(line[line.index("{") :])["data"] for line in lines]
     without_spot = [
