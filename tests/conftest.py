@@ -33,7 +33,7 @@ def recordings() -> Path:
 
 @pytest.fixture(scope="session")
 def whole_recordings() -> Path:
-    """The whole recordings; the test is skipped where only samples are at hand, which were cut out of them."""
+    """The whole recordings; the test is skipped where only the samples are, which were cut out of them."""
     if not _WHOLE.is_dir():
         pytest.skip("the recordings are not at hand; set STRIKELAKE_RECORDINGS")
     return _WHOLE
