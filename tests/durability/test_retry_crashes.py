@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backfilled import NOT_JUDGED, check_books, stored
 from candle_specimens import OptionCandleSpecimen, UdiffBhavcopySpecimen
 from deltalake import DeltaTable
 from small_files import live_csv, write_lots
@@ -18,7 +19,7 @@ from ingest.retry import retry
 from ingest.sources import ADAPTERS, csv_table, recorded_file
 from ingest.sources.csv_table import Row
 from lake.settings import Settings
-from tests.durability.conftest import KILLED, WriterDiedError
+from tests.durability.conftest import KILLED, Case, WriterDiedError
 
 # Where it dies (see BOUNDARIES in writer.py), and at which passage: rows and notes are two tables.
 STEPS = {
@@ -41,6 +42,17 @@ MATRIX = [(step, occurrence) for step, occurrences in STEPS.items() for occurren
 LEGS = 24
 
 
+def kill_at(step: str, occurrence: int, workshop: Any, case: Case, *command: str) -> None:
+    """Run a command, which dies at a passage of a step."""
+    marker = case.folder / "marker"
+    dying = workshop.writer(case)
+    dying("die_at", step, occurrence, str(marker))
+    with pytest.raises(WriterDiedError):
+        dying("command_line", "--root", str(case.root), *command)
+    assert dying.code == KILLED, dying.log_text()
+    assert marker.read_text(encoding="utf-8") == step
+
+
 def strikes(root: Path) -> Counter[tuple[Any, ...]]:
     table = DeltaTable(str(root / "raw_stream" / "option_chain")).to_pyarrow_table()
     return Counter((r["event_time"], r["strike"], r["option_type"]) for r in table.to_pylist())
@@ -55,13 +67,7 @@ def test_a_retry_killed_at_a_step_loses_and_doubles_nothing(
     path = live_csv(case.folder / "polls.csv", polls=3, strikes=4, symbol="NEWINDEX")
     load(settings, ADAPTERS["nse-live-csv"], [path])
     write_lots(case.root, "NEWINDEX", 60)
-    marker = case.folder / "marker"
-    dying = workshop.writer(case)
-    dying("die_at", step, occurrence, str(marker))
-    with pytest.raises(WriterDiedError):
-        dying("command_line", "--root", str(case.root), "ingest", "quarantine", "retry")
-    assert dying.code == KILLED, dying.log_text()
-    assert marker.read_text(encoding="utf-8") == step
+    kill_at(step, occurrence, workshop, case, "ingest", "quarantine", "retry")
 
     done = retry(settings)
     assert done.accepted in {0, LEGS}
@@ -80,21 +86,6 @@ def test_a_retry_killed_at_a_step_loses_and_doubles_nothing(
         ("option_chain", 2 * LEGS, 0, LEGS, LEGS, 0, 0),
         ("quarantine_retries", LEGS, 0, LEGS, 0, 0, 0),
     ]
-
-
-def stored(root: Path, table: str) -> Counter[tuple[Any, ...]]:
-    rows = DeltaTable(str(root / "raw_stream" / table)).to_pyarrow_table().to_pylist()
-    differing = {"batch_id", "received_time", "dq_flags"}
-    return Counter(tuple(str(v) for k, v in row.items() if k not in differing) for row in rows)
-
-
-def check_books(root: Path) -> None:
-    with closing(sqlite3.connect(root / "spool" / "backfill.db")) as db:
-        books = db.execute(
-            "SELECT offered = spooled + committed + quarantined + dropped, difference FROM ledger_balance"
-        ).fetchall()
-    assert books
-    assert set(books) == {(1, 0)}
 
 
 def refuse(patch: pytest.MonkeyPatch, number: int) -> None:
@@ -131,24 +122,18 @@ def test_a_line_comes_in_once_wherever_its_retry_is_killed(
         path.write_bytes(one.good())
     table = "option_chain" if kind == "long line" else "candles"
     load(other, ADAPTERS[source], [path])
-    right = stored(other.root, table)
+    right = stored(other.root, table, but=NOT_JUDGED)
     with monkeypatch.context() as patch:
         if kind == "long line":
             patch.setattr(recorded_file, "LINE_CHARACTERS", 300)
         else:
             refuse(patch, 3 if source.startswith("bhavcopy") else right.total() + 3)
         load(settings, ADAPTERS[source], [path])
-    assert (right - stored(case.root, table)).total() == 1
-    marker = case.folder / "marker"
-    dying = workshop.writer(case)
-    dying("die_at", step, occurrence, str(marker))
-    with pytest.raises(WriterDiedError):
-        dying("command_line", "--root", str(case.root), "ingest", "quarantine", "retry")
-    assert dying.code == KILLED, dying.log_text()
-    assert marker.read_text(encoding="utf-8") == step
+    assert (right - stored(case.root, table, but=NOT_JUDGED)).total() == 1
+    kill_at(step, occurrence, workshop, case, "ingest", "quarantine", "retry")
     done = retry(settings)
     assert (done.accepted in {0, 1}, done.failed) == (True, {})
-    assert stored(case.root, table) == right
+    assert stored(case.root, table, but=NOT_JUDGED) == right
     assert retry(settings).tried == 0
     check_books(case.root)
 
@@ -170,11 +155,7 @@ def test_a_cut_bhavcopy_is_completed_once_wherever_its_load_is_killed(
     path.write_bytes(content[: 2 * len(content) // 3])
     load(settings, ADAPTERS[one.source], [path])
     path.write_bytes(content)
-    dying = workshop.writer(case)
-    dying("die_at", step, occurrence, str(case.folder / "marker"))
-    with pytest.raises(WriterDiedError):
-        dying("command_line", "--root", str(case.root), "ingest", "load", "--source", one.source, str(path))
-    assert dying.code == KILLED, dying.log_text()
+    kill_at(step, occurrence, workshop, case, "ingest", "load", "--source", one.source, str(path))
     load(settings, ADAPTERS[one.source], [path])
-    assert stored(case.root, "candles") == stored(other.root, "candles")
+    assert stored(case.root, "candles", but=NOT_JUDGED) == stored(other.root, "candles", but=NOT_JUDGED)
     check_books(case.root)

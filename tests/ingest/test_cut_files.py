@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections import Counter
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from backfilled import check_books, stored
 from candle_specimens import CandleSpecimen, LegacyBhavcopySpecimen, UdiffBhavcopySpecimen
-from deltalake import DeltaTable
 from small_files import write_lots
 
 from catalog.reference import ReferenceData
@@ -32,24 +29,6 @@ def load_into(root: Path, one: CandleSpecimen, content: bytes) -> LoadSummary:
     return load(Settings(root=root), ADAPTERS[one.source], [path])
 
 
-def rows_of(root: Path, table: str = "candles") -> Counter[tuple[Any, ...]]:
-    path = root / "raw_stream" / table
-    if not path.exists():
-        return Counter()
-    rows = DeltaTable(str(path)).to_pyarrow_table().to_pylist()
-    differing = {"batch_id", "received_time"}
-    return Counter(tuple(v for k, v in row.items() if k not in differing) for row in rows)
-
-
-def check_books(root: Path) -> None:
-    with closing(sqlite3.connect(root / "spool" / "backfill.db")) as db:
-        books = db.execute(
-            "SELECT offered = spooled + committed + quarantined + dropped, difference FROM ledger_balance"
-        ).fetchall()
-    assert books
-    assert set(books) == {(1, 0)}
-
-
 def cuts_of(content: bytes, count: int) -> list[int]:
     """Places to cut at: spread over the rows, in the middle of a row and right after one."""
     ends = [at + 1 for at, byte in enumerate(content) if byte == ord("\n")]
@@ -61,15 +40,15 @@ def cuts_of(content: bytes, count: int) -> list[int]:
 def test_the_rest_of_a_file_comes_in_whatever_was_there_before(one: CandleSpecimen, tmp_path: Path) -> None:
     content = one.good()
     load_into(tmp_path / "other", one, content)
-    right = rows_of(tmp_path / "other")
+    right = stored(tmp_path / "other", "candles")
     assert right.total() == one.leg_count()
     for number, cut in enumerate(cuts_of(content, 4)):
         ours = tmp_path / f"ours{number}"
         first = load_into(ours, one, content[:cut])
-        assert rows_of(ours) <= right
+        assert stored(ours, "candles") <= right
         whole = load_into(ours, one, content)
         assert first.rows + whole.rows == one.leg_count()
-        assert rows_of(ours) == right
+        assert stored(ours, "candles") == right
         assert load_into(ours, one, content).rows == 0
         check_books(ours)
 
@@ -81,7 +60,7 @@ def test_the_order_of_loads_does_not_matter(one: CandleSpecimen, tmp_path: Path)
     for part in (content[:late], content[:early], content, content[:early], content[: late - 3]):
         load_into(ours, one, part)
     load_into(tmp_path / "other", one, content)
-    assert rows_of(ours) == rows_of(tmp_path / "other")
+    assert stored(ours, "candles") == stored(tmp_path / "other", "candles")
     check_books(ours)
 
 
@@ -132,9 +111,9 @@ def test_rejects_of_a_file_that_was_cut_come_in_once(
         elif step == "whole":
             load_into(ours, one, content)
     load_into(ours, one, content)
-    assert rows_of(ours) == rows_of(other)
+    assert stored(ours, "candles") == stored(other, "candles")
     retry(Settings(root=ours))
-    assert rows_of(ours) == rows_of(other)
+    assert stored(ours, "candles") == stored(other, "candles")
     check_books(ours)
 
 
@@ -143,7 +122,7 @@ def test_a_corrected_row_stands_beside_the_first_and_the_others_come_once(tmp_pa
     ours = tmp_path / "ours"
     load_into(ours, one, one.good())
     assert load_into(ours, one, one.with_value("ClsPric", "1.05")).rows == 1
-    assert rows_of(ours).total() == one.leg_count() + 1
+    assert stored(ours, "candles").total() == one.leg_count() + 1
 
 
 def test_a_run_that_an_earlier_version_took_in_is_known(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import sqlite3
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from backfilled import NOT_JUDGED, check_books, stored
 from candle_specimens import (
     IndexCandleSpecimen,
     LegacyBhavcopySpecimen,
@@ -131,23 +130,6 @@ def kind(request: pytest.FixtureRequest, samples: Path, tmp_path: Path) -> Kind:
 LONG = [name for name in NAMES if name.endswith("-long")]
 
 
-def rows_of(root: Path, table: str) -> Counter[tuple[Any, ...]]:
-    path = root / "raw_stream" / table
-    rows = DeltaTable(str(path)).to_pyarrow_table().to_pylist() if path.exists() else []
-    # A leg that comes in alone is not judged with its chain.
-    differing = {"batch_id", "received_time", "dq_flags"}
-    return Counter(tuple(str(v) for k, v in row.items() if k not in differing) for row in rows)
-
-
-def check_books(root: Path) -> None:
-    with closing(sqlite3.connect(root / "spool" / "backfill.db")) as db:
-        books = db.execute(
-            "SELECT offered = spooled + committed + quarantined + dropped, difference FROM ledger_balance"
-        ).fetchall()
-    assert books
-    assert set(books) == {(1, 0)}
-
-
 class Case:
     """Two lakes: ours, and one into which the file came when all was right."""
 
@@ -174,7 +156,7 @@ class Case:
         return rows
 
     def rows(self, root: Path) -> Counter[tuple[Any, ...]]:
-        return rows_of(root, self.kind.table)
+        return stored(root, self.kind.table, but=NOT_JUDGED)
 
 
 @pytest.fixture
@@ -192,10 +174,10 @@ def rejected(case: Case, monkeypatch: pytest.MonkeyPatch) -> Case:
     with monkeypatch.context() as patch:
         case.kind.faulty(patch)
         assert case.load(case.ours).quarantined == {case.kind.reason: 1}
-        before = rows_of(case.ours, "quarantine")
+        before = stored(case.ours, "quarantine", but=NOT_JUDGED)
         still = case.retry()
         assert (still["tried"], still["accepted"], still["failed"]) == (1, 0, {case.kind.reason: 1})
-        assert rows_of(case.ours, "quarantine") == before, "no new row of quarantine"
+        assert stored(case.ours, "quarantine", but=NOT_JUDGED) == before, "no new row of quarantine"
     return case
 
 
@@ -320,4 +302,4 @@ def test_long_lines_of_one_file_are_read_in_one_passage(
     done = retry(settings)
     assert (done.accepted, done.failed) == (long, {})
     assert len(opened) == 1
-    assert rows_of(settings.root, "option_chain").total() == 160
+    assert stored(settings.root, "option_chain", but=NOT_JUDGED).total() == 160
