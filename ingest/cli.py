@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ingest import quarantine_cli
+from ingest.options import CapturedAt
 from ingest.quality_cli import EPILOG as QUALITY_EPILOG
 from ingest.quality_cli import quality
 from ingest.run_cli import EPILOG as RUN_EPILOG
@@ -39,13 +40,7 @@ def load(
         str | None,
         typer.Option(help="Wire format, see 'strikelake ingest sources'  [default: as the content says]"),
     ] = None,
-    captured_at: Annotated[
-        datetime | None,
-        typer.Option(
-            formats=["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"],
-            help="Indian time the files were saved at, for formats that do not say it.",
-        ),
-    ] = None,
+    captured_at: CapturedAt = None,
     output: Annotated[TextOrJson, typer.Option(help="How to print the summary.")] = TextOrJson.TEXT,
 ) -> None:
     """Load recorded files; loading the same files twice adds nothing.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ingest.options import CapturedAt
 from lake.cli import command_line, settings_of
 from lake.errors import SettingsError
 from lake.output import Format, TextOrJson, printable, show_rows, to_json
@@ -148,13 +149,7 @@ def retry(
     date: _Date = None,
     exchange: _Exchange = None,
     reject_id: Annotated[str | None, typer.Option("--id", help="Only this row.")] = None,
-    captured_at: Annotated[
-        datetime | None,
-        typer.Option(
-            formats=["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"],
-            help="Indian time the files were saved at, for formats that do not say it.",
-        ),
-    ] = None,
+    captured_at: CapturedAt = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would come in.")] = False,
     output: Annotated[TextOrJson, typer.Option(help="How to print the summary.")] = TextOrJson.TEXT,
 ) -> None:

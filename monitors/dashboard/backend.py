@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Self
 from zoneinfo import ZoneInfo
 
+from litestar.exceptions import NotFoundException
+
 from catalog.calendar import SessionCalendar
 from catalog.reference import ReferenceData
 from lake.settings import Settings
@@ -67,6 +69,16 @@ class Backend:
     def exchanges(self) -> tuple[str, ...]:
         """Exchanges that are watched: a card for each."""
         return self.rules.exchanges
+
+    def watched(self, exchange: str) -> str:
+        """The exchange that an address names.
+
+        Raises:
+            NotFoundException: It is none of `exchanges`.
+        """
+        if exchange not in self.exchanges:
+            raise NotFoundException("there is no such exchange")
+        return exchange
 
     @property
     def zone(self) -> ZoneInfo:

@@ -21,7 +21,15 @@ import pyarrow as pa
 import pytest
 from command_line import call
 from deltalake import DeltaTable
-from export_targets import DuckDbExport, Export, PostgresExport, SqliteExport, comparable
+from export_targets import (
+    EXPORTS,
+    DuckDbExport,
+    Export,
+    PostgresExport,
+    SqliteExport,
+    comparable,
+    export_to,
+)
 
 from catalog.contracts import (
     ATTRIBUTION,
@@ -182,13 +190,9 @@ def made(tmp_path: Path) -> SmallLake:
     return small
 
 
-@pytest.fixture(params=["sqlite", "duckdb", "postgres"])
+@pytest.fixture(params=EXPORTS)
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Export:
-    if request.param == "sqlite":
-        return SqliteExport(tmp_path / "out" / "serving.sqlite")
-    if request.param == "duckdb":
-        return DuckDbExport(tmp_path / "out" / "serving.duckdb")
-    return PostgresExport(request.getfixturevalue("postgres_database"))
+    return export_to(tmp_path / "out", request)
 
 
 def bring(made: SmallLake, target: Export, **given: Any) -> dict[str, ExportedTable]:

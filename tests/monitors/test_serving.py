@@ -13,7 +13,15 @@ from typing import Any
 
 import pytest
 from alerting import MINUTE, START, Alerting
-from export_targets import DuckDbExport, Export, PostgresExport, SqliteExport, comparable
+from export_targets import (
+    EXPORTS,
+    DuckDbExport,
+    Export,
+    PostgresExport,
+    SqliteExport,
+    comparable,
+    export_to,
+)
 
 from catalog.export import ExportedTable, export_sources
 from lake.errors import SettingsError
@@ -26,13 +34,9 @@ from monitors.silences import new_silence
 INDIA = timezone(timedelta(hours=5, minutes=30))
 
 
-@pytest.fixture(params=["sqlite", "duckdb", "postgres"])
+@pytest.fixture(params=EXPORTS)
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Export:
-    if request.param == "sqlite":
-        return SqliteExport(tmp_path / "out" / "serving.sqlite")
-    if request.param == "duckdb":
-        return DuckDbExport(tmp_path / "out" / "serving.duckdb")
-    return PostgresExport(request.getfixturevalue("postgres_database"))
+    return export_to(tmp_path / "out", request)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 from catalog_databases import PostgresDatabase
 
 from catalog.export_duckdb import DuckDbTarget
@@ -98,6 +99,16 @@ class PostgresExport:
 
 
 Export = SqliteExport | DuckDbExport | PostgresExport
+EXPORTS = ("sqlite", "duckdb", "postgres")
+
+
+def export_to(folder: Path, request: pytest.FixtureRequest) -> Export:
+    """The target that a fixture with `EXPORTS` as its parameters is asked for, files in that folder."""
+    if request.param == "sqlite":
+        return SqliteExport(folder / "serving.sqlite")
+    if request.param == "duckdb":
+        return DuckDbExport(folder / "serving.duckdb")
+    return PostgresExport(request.getfixturevalue("postgres_database"))
 
 
 def comparable(

@@ -98,11 +98,6 @@ def _most_telling(choices: list[DriftChoice]) -> DriftChoice:
 def _opened(backend: Backend, renderer: Renderer) -> Opened:
     look = DriftLook(backend)
 
-    def known(exchange: str) -> str:
-        if exchange not in backend.exchanges:
-            raise NotFoundException("there is no such exchange")
-        return exchange
-
     @get("/drift", name="drift")
     async def page(request: Request[Any, Any, Any]) -> Template:
         """A card an exchange."""
@@ -112,7 +107,9 @@ def _opened(backend: Backend, renderer: Renderer) -> Opened:
     @get("/drift/scores/{exchange:str}")
     async def scores(exchange: FromPath[str], scores: FromQuery[str] = "") -> Template:
         """What was chosen in the form of a card."""
-        return Template("drift_card.html", context={"card": await look.card(known(exchange), scores)})
+        return Template(
+            "drift_card.html", context={"card": await look.card(backend.watched(exchange), scores)}
+        )
 
     @get("/drift/frame/{exchange:str}/{name:str}")
     async def frame(exchange: FromPath[str], name: FromPath[str]) -> Template:

@@ -71,9 +71,7 @@ class ModelLook:
         Raises:
             NotFoundException: There is none of that name.
         """
-        if exchange not in self._backend.exchanges:
-            raise NotFoundException("there is no such exchange")
-        folder = reports_folder(self._backend.settings.models_dir, exchange)
+        folder = reports_folder(self._backend.settings.models_dir, self._backend.watched(exchange))
         # Looked up among what is there: what the address says never becomes a path.
         found = beeswarms(folder).get(output)
         if found is None or found.stat().st_size > _PLOT_BYTES:
@@ -128,9 +126,8 @@ def _opened(backend: Backend, renderer: Renderer) -> Opened:
     @get("/model/signals/{exchange:str}")
     async def newest(exchange: FromPath[str]) -> Template:
         """The card of an exchange, asked for again and again while it is looked at."""
-        if exchange not in backend.exchanges:
-            raise NotFoundException("there is no such exchange")
-        return Template("model_signals.html", context={"card": await look.signals(exchange)})
+        card = await look.signals(backend.watched(exchange))
+        return Template("model_signals.html", context={"card": card})
 
     @get("/model/beeswarm/{exchange:str}/{output:str}")
     async def beeswarm(exchange: FromPath[str], output: FromPath[str]) -> Response[bytes]:

@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 from litestar import Request, get
-from litestar.exceptions import NotFoundException
 from litestar.params import FromPath, FromQuery
 from litestar.response import Template
 
@@ -83,9 +82,7 @@ def _opened(backend: Backend, renderer: Renderer) -> Opened:
     @get("/paper/{exchange:str}")
     async def card(exchange: FromPath[str], date: FromQuery[str] = "") -> Template:
         """The card of an exchange: of a session that was chosen, or asked for again while it runs."""
-        if exchange not in backend.exchanges:
-            raise NotFoundException("there is no such exchange")
-        return Template("paper_card.html", context={"card": await look.card(exchange, date)})
+        return Template("paper_card.html", context={"card": await look.card(backend.watched(exchange), date)})
 
     return Opened([page, card])
 
