@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pyarrow as pa
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import DeltaError
 from deltalake.exceptions import TableNotFoundError as DeltaTableNotFoundError
 
@@ -135,13 +135,15 @@ class Lake:
                     "delta.dataSkippingStatsColumns": ",".join(spec.statistics),
                     "delta.checkpointInterval": str(CHECKPOINT_INTERVAL),
                 },
+                # Or it would make the table of another process once more, as its version 1.
+                commit_properties=CommitProperties(max_commit_retries=0),
             )
         except (DeltaError, OSError) as error:
-            if (path / _LOG / f"{0:020d}.json").exists():
-                return path  # another process was faster
-            raise DamagedTableError(
-                f"cannot create table {spec.name} in {path}: {one_line(error)}"
-            ) from error
+            # Else another process was faster.
+            if not (path / _LOG / f"{0:020d}.json").exists():
+                raise DamagedTableError(
+                    f"cannot create table {spec.name} in {path}: {one_line(error)}"
+                ) from error
         fsync_file(path / _LOG / f"{0:020d}.json")
         self.sync_names(path)
         return path

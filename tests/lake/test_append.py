@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,14 @@ def test_streams_of_one_table_do_not_know_of_each_others_sequences(
 
     assert made.transactions == {"app/2": 1}
     assert query(lake, "SELECT sum(celsius) AS total FROM readings") == [{"total": 0 + 1 + 2 + 100 + 101}]
+
+
+def test_a_table_that_several_create_at_once_is_created_once(tmp_path: Path, spec: TableSpec) -> None:
+    for number in range(20):  # deltalake alone creates about every other one twice
+        lake = Lake.at(tmp_path / str(number))
+        with ThreadPoolExecutor(4) as executor:
+            [path] = set(executor.map(lake.create, [spec] * 4))
+        assert versions(path) == [0]
 
 
 _WRITER = """
