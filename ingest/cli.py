@@ -177,6 +177,9 @@ def commit(
     after_close = AfterClose(settings.lake, ReferenceData.load(settings.root).calendar)
     committer = Committer(settings)
     try:
+        if not once:
+            seconds = f"{settings.raw_stream_flush_seconds:g} s"
+            typer.echo(f"committing the spool of {settings.app_id} every {seconds}; Ctrl-C ends it", err=True)
         while True:
             due = time.monotonic() + settings.raw_stream_flush_seconds
             try:
