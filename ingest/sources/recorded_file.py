@@ -11,13 +11,14 @@ import zlib
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 from catalog.quarantine_store import recorded_file
 from ingest.events import CHAIN_TABLE, ChainUpdate, Reject
 from ingest.origins import FileOrigin, Place
 from ingest.sources.base import FileReject, identity_of
 from ingest.sources.found_bytes import ERRORS, first_damage, replaced_pieces
+from ingest.sources.utf16 import AsUtf8, begins_as_utf16
 from ingest.sources.values import shown
 from ingest.sources.wire_format import WireFormat
 from ingest.sources.zip_file import ZIP_MAGIC, OnlyMember
@@ -73,15 +74,19 @@ class NotARecordingError(MalformedInputError):
 def open_content(path: Path) -> Iterator[BinaryIO]:
     """Open a file for its content, whatever its name says about compression.
 
-    Of a zip archive the content is that of the one file in it.
+    Of a zip archive the content is that of the one file in it. UTF-16 is read as UTF-8.
     """
     with ExitStack() as stack:
         file = stack.enter_context(path.open("rb"))
         head = file.peek(len(ZIP_MAGIC))
         if head.startswith(_GZIP_MAGIC):
-            yield cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=file)))
+            unpacked = stack.enter_context(gzip.GzipFile(fileobj=file))
+            yield stack.enter_context(io.BufferedReader(AsUtf8(unpacked)))
         elif head.startswith(ZIP_MAGIC):
-            yield stack.enter_context(io.BufferedReader(OnlyMember(file)))
+            member = stack.enter_context(io.BufferedReader(OnlyMember(file)))
+            yield stack.enter_context(io.BufferedReader(AsUtf8(member)))
+        elif begins_as_utf16(head):
+            yield stack.enter_context(io.BufferedReader(AsUtf8(file)))
         else:
             yield file
 

@@ -303,7 +303,22 @@ def test_a_byte_order_mark_is_not_content(text_specimen: Any, read: Any) -> None
     assert marked.identities == good.identities
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-7"])
+@pytest.mark.parametrize("mark", [b"\xff\xfe", b"\xfe\xff"], ids=["little", "big"])
+def test_text_in_utf_16_is_read_by_its_byte_order_mark(text_specimen: Any, mark: bytes, read: Any) -> None:
+    good = read(text_specimen, text_specimen.good())
+    encoding = "utf-16-le" if mark == b"\xff\xfe" else "utf-16-be"
+    content = mark + text_specimen.good().decode("utf-8").encode(encoding)
+    for packed in (content, *packings(content)):
+        reading = read(text_specimen, packed)
+        assert reading.legs == good.legs
+        assert reading.identities == good.identities
+        assert reading.files == []
+    # A character that is cut off, and half of a pair.
+    for damaged in (content + b"\x0a", content + "\ud83d\n".encode(encoding, "surrogatepass")):
+        assert "undecodable" in read(text_specimen, damaged).file_reasons
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-32", "utf-7"])
 def test_text_in_another_encoding_is_told_and_nothing_is_guessed(
     text_specimen: Any, encoding: str, read: Any
 ) -> None:
