@@ -370,6 +370,20 @@ def test_an_entry_that_stays_none_is_kept_as_it_came(candle_list: Any, loads: Lo
     assert told["retry"]
 
 
+@pytest.mark.parametrize(
+    ("lot", "reason"), [("\0025", "bad_number"), ("", "unknown_lot_size"), ("0", "unknown_lot_size")]
+)
+def test_a_lot_that_a_row_should_bring_is_not_taken_from_the_table(
+    specimens: Mapping[str, Any], loads: Loads, lot: str, reason: str
+) -> None:
+    specimen = specimens["bhavcopy-udiff"]
+    content = specimen.dump([{**row, "NewBrdLotQty": lot, "TckrSymb": "NIFTY"} for row in specimen.rows()])
+    ours = lake_with(loads.folder / "ours")
+    assert loads.load(specimen, ours, content).quarantined == {reason: specimen.leg_count()}
+    done = retry(ours)
+    assert (done.accepted, done.failed) == (0, {reason: specimen.leg_count()})
+
+
 def first_rows(source: str) -> tuple[str, bytes, bytes]:
     """Name and content of a file of two chains, and the first row of the second."""
     if source == "nse-live-csv":
