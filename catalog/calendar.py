@@ -7,7 +7,6 @@ late?" or "how long until expiry?" asks here.
 
 from __future__ import annotations
 
-import logging
 import time as clocks
 from bisect import bisect_right
 from collections.abc import Callable
@@ -18,19 +17,14 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from catalog.calendar_table import Day, SessionKind, Table, read_tables
+from catalog.editable_table import EditableTable
 from catalog.exchanges import EXCHANGES
-from lake.errors import SettingsError
-
-logger = logging.getLogger(__name__)
 
 _CHECKED_FIRST, _CHECKED_LAST = date(2019, 1, 1), date(2026, 12, 31)
 _SATURDAY = 5
 _PRE_OPEN = timedelta(minutes=15)
-_LOOK_EVERY_S = 1.0
-"""How often at most the user's file is looked at: soon enough for a person, seldom enough for the writer."""
 
 _ZONES = {code: ZoneInfo(exchange.timezone) for code, exchange in EXCHANGES.items()}
-_Stamp = tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,18 +139,13 @@ class _Sessions:
 class SessionCalendar:
     """The sessions of every exchange; build it with `load`.
 
-    The user's file is read again when it has changed, so that a line counts at once in whatever runs, the
-    recorder and the monitor too. A file that is no longer valid changes nothing and is told of in the log.
+    The user's file is read again when it has changed, see `EditableTable`.
     Methods that take an exchange raise KeyError for one that is not in `EXCHANGES`.
     """
 
     def __init__(self, extra: Path | None = None, clock: Callable[[], float] = clocks.monotonic) -> None:
         """Read the tables; see `load`, which has the arguments but the clock, in seconds."""
-        self._extra, self._clock = extra, clock
-        self._look_next = clock() + _LOOK_EVERY_S
-        self._stamp = _stamp(extra)
-        self._current = _Sessions(read_tables(extra))
-        self._version = 0
+        self._table = EditableTable(lambda path: _Sessions(read_tables(path)), extra, clock)
 
     @classmethod
     def load(cls, extra: Path | None = None) -> SessionCalendar:
@@ -177,8 +166,7 @@ class SessionCalendar:
     @property
     def version(self) -> int:
         """How often the user's file was read again: who keeps what a calendar said looks whether it moved."""
-        self._newest()
-        return self._version
+        return self._table.version
 
     def timezone(self, exchange: str) -> ZoneInfo:
         """Return the zone the exchange's clock shows."""
@@ -191,7 +179,7 @@ class SessionCalendar:
 
     def session(self, exchange: str, day: date) -> Session | None:
         """Return the session of that exchange-local date, None if there is none."""
-        return self._newest().session(exchange, day)
+        return self._table.newest().session(exchange, day)
 
     def sessions(self, exchange: str, first: date, last: date) -> list[Session]:
         """Return the sessions from `first` to `last`, both included, in order."""
@@ -212,11 +200,11 @@ class SessionCalendar:
         holiday is moved by the exchange; a contract that still names such a day ends at a plausible
         time instead of at none.
         """
-        return self._newest().close_of(exchange, day)
+        return self._table.newest().close_of(exchange, day)
 
     def holiday(self, exchange: str, day: date) -> str | None:
         """Return why there is no session on a day that the tables close, None for any other day."""
-        line = self._newest().days.get((exchange, day))
+        line = self._table.newest().days.get((exchange, day))
         closed = line is not None and line.kind is None and not line.announced
         return line.note if line is not None and closed else None
 
@@ -225,47 +213,17 @@ class SessionCalendar:
 
         Without hours there is no session to reckon with: `session` gives None until a line has them.
         """
-        line = self._newest().days.get((exchange, day))
+        line = self._table.newest().days.get((exchange, day))
         return line.note if line is not None and line.announced else None
 
     def is_users(self, exchange: str, day: date) -> bool:
         """Return whether a line of the user's says what that day is, or which hours hold from it on."""
-        return (exchange, day) in self._newest().users
+        return (exchange, day) in self._table.newest().users
 
     def covers(self, day: date) -> bool:
         """Return whether the shipped table was checked for that day; outside, only the weekday rule holds."""
         return _CHECKED_FIRST <= day <= _CHECKED_LAST
 
-    def _newest(self) -> _Sessions:
-        if self._extra is not None and self._clock() >= self._look_next:
-            self._look_again(self._extra)
-        return self._current
-
-    def _look_again(self, extra: Path) -> None:
-        """Read the user's file if it has changed; threads that ask meanwhile have the sessions of before."""
-        self._look_next = self._clock() + _LOOK_EVERY_S
-        stamp = _stamp(extra)
-        if stamp == self._stamp:
-            return
-        self._stamp = stamp
-        try:
-            self._current = _Sessions(read_tables(extra))
-        except SettingsError as error:
-            problem = "calendar was changed and is not valid; the sessions of before stay in force"
-            logger.error(problem, extra={"action": "read", "error": str(error)})  # noqa: TRY400
-            return
-        self._version += 1
-        logger.info("calendar was changed and read again", extra={"action": "read", "file": str(extra)})
-
 
 def _at(exchange: str, day: date, at: time) -> datetime:
     return datetime.combine(day, at, _ZONES[exchange])
-
-
-def _stamp(extra: Path | None) -> _Stamp:
-    """What tells one state of a file from another; None for a file that is not there."""
-    try:
-        state = extra.stat() if extra is not None else None
-    except OSError:
-        return None
-    return None if state is None else (state.st_mtime_ns, state.st_size)

@@ -8,7 +8,7 @@ from datetime import date, time
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from catalog.editable_csv import Line, read_lines
+from catalog.editable_csv import Line, is_there, read_lines
 from catalog.exchanges import EXCHANGES
 
 SessionKind = Literal["regular", "special", "muhurat"]
@@ -52,7 +52,7 @@ def read_tables(extra: Path | None = None) -> Table:
         SettingsError: A line is not valid; the message names file and line.
     """
     table = _read(read_lines(SHIPPED, _COLUMNS))
-    if extra is not None and extra.exists():
+    if is_there(extra):
         users = _read(read_lines(extra, _COLUMNS))
         table.days.update(users.days)
         table.users.update(users.days, users.hours)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
+from typing import TypeGuard
 
 from lake.errors import SettingsError
 
@@ -54,6 +55,18 @@ class Line:
             return datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007
         except ValueError as error:
             raise self.error(f"{column} {text!r} must be a time of day, HH:MM") from error
+
+
+def is_there(path: Path | None) -> TypeGuard[Path]:
+    """Return whether a user's file is to be read: one that is there and cannot be looked at is, and fails."""
+    try:
+        if path is not None:
+            path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return path is not None
 
 
 def read_lines(path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> Iterator[Line]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time as clocks
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Final, Literal, cast, get_args
 
 from catalog.calendar import SessionCalendar
-from catalog.editable_csv import Line, read_lines
+from catalog.editable_csv import Line, is_there, read_lines
+from catalog.editable_table import EditableTable
 from catalog.exchanges import EXCHANGES, canonical_symbol
 
 Cycle = Literal["weekly", "monthly"]
@@ -26,11 +28,12 @@ _Changes = dict[_Key, dict[date, int | None]]
 class ExpiryDays:
     """Weekdays of expiry by exchange, symbol and cycle, each from a date of expiry on.
 
-    Build it with `load`.
+    Build it with `load`. The user's file is read again when it has changed, see `EditableTable`.
     """
 
-    def __init__(self, changes: Mapping[_Key, Mapping[date, int | None]]) -> None:
-        self._changes = {key: sorted(by_day.items()) for key, by_day in changes.items()}
+    def __init__(self, extra: Path | None = None, clock: Callable[[], float] = clocks.monotonic) -> None:
+        """Read the tables; see `load`, which has the arguments but the clock, in seconds."""
+        self._table = EditableTable(_changes, extra, clock)
 
     @classmethod
     def load(cls, extra: Path | None = None) -> ExpiryDays:
@@ -39,25 +42,22 @@ class ExpiryDays:
         A user's line replaces the shipped one of the same exchange, symbol, cycle and `valid_from`.
 
         Args:
-            extra: The user's file, of the same form as the shipped one; it need not exist.
+            extra: The user's file, of the same form as the shipped one; it need not exist, now or ever.
 
         Raises:
             SettingsError: A line is not valid; the message names file and line.
         """
-        changes = _read(read_lines(_SHIPPED, _COLUMNS))
-        if extra is not None and extra.exists():
-            for key, by_day in _read(read_lines(extra, _COLUMNS)).items():
-                changes.setdefault(key, {}).update(by_day)
-        return cls(changes)
+        return cls(extra)
 
     def symbols(self, exchange: str) -> list[str]:
         """Return the underlyings of an exchange whose expiries are known, sorted."""
-        return sorted({symbol for code, symbol, _ in self._changes if code == exchange})
+        return sorted({symbol for code, symbol, _ in self._table.newest() if code == exchange})
 
     def known_from(self, exchange: str) -> date | None:
         """Return the first date for which any weekday of expiry is known, None if none is."""
         return min(
-            (lines[0][0] for (code, _, _), lines in self._changes.items() if code == exchange), default=None
+            (lines[0][0] for (code, _, _), lines in self._table.newest().items() if code == exchange),
+            default=None,
         )
 
     def expiries(
@@ -95,7 +95,7 @@ class ExpiryDays:
 
     def _nominal(self, exchange: str, symbol: str, cycle: Cycle, first: date, last: date) -> Iterator[date]:
         """Days of expiry by the rule alone, in order."""
-        changes = self._changes.get((exchange, symbol, cycle), [])
+        changes = self._table.newest().get((exchange, symbol, cycle), [])
         starts = [start for start, _ in changes]
         day = first
         while day <= last:
@@ -105,6 +105,14 @@ class ExpiryDays:
             if weekday is not None and day.weekday() == weekday and in_cycle:
                 yield day
             day += timedelta(days=1)
+
+
+def _changes(extra: Path | None) -> dict[_Key, list[tuple[date, int | None]]]:
+    changes = _read(read_lines(_SHIPPED, _COLUMNS))
+    if is_there(extra):
+        for key, by_day in _read(read_lines(extra, _COLUMNS)).items():
+            changes.setdefault(key, {}).update(by_day)
+    return {key: sorted(by_day.items()) for key, by_day in changes.items()}
 
 
 def _session_by(calendar: SessionCalendar, exchange: str, day: date) -> date | None:

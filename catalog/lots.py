@@ -7,14 +7,16 @@ by their expiry.
 
 from __future__ import annotations
 
+import time as clocks
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Final
 
-from catalog.editable_csv import Line, read_lines
+from catalog.editable_csv import Line, is_there, read_lines
+from catalog.editable_table import EditableTable
 from catalog.exchanges import EXCHANGES, canonical_symbol
 
 _COLUMNS: Final = ("exchange", "symbol", "valid_from", "lot_size")
@@ -46,16 +48,12 @@ class _History:
 class LotSizes:
     """Lot sizes by exchange, symbol, session date and expiry; what is not known is None, never guessed.
 
-    Build it with `load`.
+    Build it with `load`. The user's file is read again when it has changed, see `EditableTable`.
     """
 
-    def __init__(self, changes: Mapping[tuple[str, str], Mapping[date, Mapping[date, int | None]]]) -> None:
-        self._histories: dict[tuple[str, str], _History] = {}
-        for key, by_day in changes.items():
-            starts = tuple(sorted(by_day))
-            self._histories[key] = _History(
-                starts, tuple(tuple(sorted(by_day[start].items(), key=_limit)) for start in starts)
-            )
+    def __init__(self, extra: Path | None = None, clock: Callable[[], float] = clocks.monotonic) -> None:
+        """Read the tables; see `load`, which has the arguments but the clock, in seconds."""
+        self._table = EditableTable(_histories, extra, clock)
 
     @classmethod
     def load(cls, extra: Path | None = None) -> LotSizes:
@@ -66,16 +64,12 @@ class LotSizes:
 
         Args:
             extra: The user's file, of the same form as the shipped one, with or without its last column;
-                it need not exist.
+                it need not exist, now or ever.
 
         Raises:
             SettingsError: A line is not valid; the message names file and line.
         """
-        changes = _read(_SHIPPED)
-        if extra is not None and extra.exists():
-            for key, by_day in _read(extra).items():
-                changes.setdefault(key, {}).update(by_day)
-        return cls(changes)
+        return cls(extra)
 
     def lot_size(self, exchange: str, symbol: str, day: date, expiry: date | None) -> int | None:
         """Return a contract's units of the underlying in that session, None if that is not known.
@@ -86,7 +80,7 @@ class LotSizes:
             day: Session date, exchange-local.
             expiry: Of the contract; None where it is not known, which leaves the lot that all have.
         """
-        history = self._histories.get((exchange, symbol))
+        history = self._table.newest().get((exchange, symbol))
         if history is None:
             return None
         index = bisect_right(history.starts, day)
@@ -97,6 +91,19 @@ class LotSizes:
             return ladder[0][1] if len(ladder) == 1 and ladder[0][0] == _ALL_LATER else None
         place = bisect_left(ladder, expiry, key=_limit)
         return ladder[place][1] if place < len(ladder) else None
+
+
+def _histories(extra: Path | None) -> dict[tuple[str, str], _History]:
+    changes = _read(_SHIPPED)
+    if is_there(extra):
+        for key, by_day in _read(extra).items():
+            changes.setdefault(key, {}).update(by_day)
+    return {key: _history(by_day) for key, by_day in changes.items()}
+
+
+def _history(by_day: dict[date, _Ladder]) -> _History:
+    starts = tuple(sorted(by_day))
+    return _History(starts, tuple(tuple(sorted(by_day[start].items(), key=_limit)) for start in starts))
 
 
 def _limit(step: tuple[date, int | None]) -> date:

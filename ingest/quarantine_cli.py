@@ -96,9 +96,10 @@ def show(
     reject_id: Annotated[str, typer.Argument(help="Its id, or the beginning of it, as 'list' tells it.")],
     output: Annotated[TextOrJson, typer.Option(help="How to print it.")] = TextOrJson.TEXT,
 ) -> None:
-    """Show one row of quarantine: why it is there, where it comes from, and the input as it came.
+    r"""Show one row of quarantine: why it is there, where it comes from, and the input as it came.
 
-    Text is cut where it is long; --output json is whole.
+    Text is cut where it is long; --output json is whole. A byte that is no UTF-8 is shown as one of
+    \udc80 to \udcff: in Python, encode("utf-8", "surrogateescape") gives the bytes back.
     """
     from catalog.quarantine_store import QuarantineStore
     from ingest.rejects import Rejects

@@ -9,6 +9,7 @@ from typing import Any
 
 from catalog.reference import ReferenceData
 from ingest.events import CandleUpdate
+from ingest.origins import Line
 from ingest.retry_legs import Opened, line_again
 from ingest.retry_lines import LinesAgain
 from ingest.sources.candle_format import CandleFormat, Instrument, candle
@@ -44,6 +45,9 @@ def candle_again(
     )
     if origin.get("line") is not None:
         return _from_line(each, wire, instrument, reference, lines)
+    if "entry" in origin:
+        series = CandleSeries(wire, instrument, reference, interval_s=origin["interval_s"], names=wire.places)
+        return _made(each, series.entry(origin["entry"]))
     if not isinstance(raw, Mapping):
         return each.kept.reason, "it is no candle, whatever the format"
     start = datetime.fromisoformat(origin["start"])
@@ -90,7 +94,11 @@ def _from_line(
     interval_s = each.origin["interval_s"]
     series = CandleSeries(wire, instrument, reference, interval_s=interval_s, names=header)
     label = row.fields[time_name]
-    made = series.candle(wire.moment(label), row.fields, label)
+    line = Line(row.text, header, place=row.place)
+    return _made(each, series.candle(wire.moment(label), row.fields, label, line))
+
+
+def _made(each: Opened, made: CandleUpdate) -> CandleUpdate | tuple[str, str]:
     if made.rejects:
         return made.rejects[0].reason, made.rejects[0].detail
     return replace(made, received_ns=each.kept.received_us * 1000, source=each.kept.source)

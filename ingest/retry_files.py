@@ -13,6 +13,7 @@ from typing import Any
 from catalog.quarantine_store import QuarantineStore
 from ingest.rejects import Kept
 from ingest.retry_lines import LinesAgain, log_line
+from ingest.sources.found_bytes import found_bytes
 from lake.errors import MalformedInputError
 
 _CHUNK_BYTES = 1 << 20
@@ -31,7 +32,7 @@ def file_again(kept: Kept, origin: Mapping[str, Any], store: QuarantineStore) ->
     if (line := origin.get("line")) is not None:
         if (text := origin["text"]) is None and origin.get("line_sha256") is None:
             raise MalformedInputError(f"line {line} of {origin['path']} was too long to be kept")
-        content = log_line(origin) if text is None else iter((_bytes(text),))
+        content = log_line(origin) if text is None else iter((found_bytes(text),))
         with tempfile.TemporaryDirectory(prefix="strikelake-") as folder:
             # The adapter reads it as a file of this one line, whose identity does not depend on the others.
             yield _restored(Path(folder), origin["path"], chain(content, (b"\n",)))
@@ -53,13 +54,9 @@ def row_again(origin: Mapping[str, Any], lines: LinesAgain) -> Iterator[Path]:
     place = origin["place"]
     text = origin["line"] if place is None else lines.text(place)
     with tempfile.TemporaryDirectory(prefix="strikelake-") as folder:
-        content = _bytes(f"{origin['header']}\n"), _bytes(f"{text}\n")
+        content = found_bytes(f"{origin['header']}\n"), found_bytes(f"{text}\n")
         # Its content is text, whatever its file was packed in.
         yield _restored(Path(folder), origin["path"], iter(content))
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
 
 
 def _unchanged(path: Path, sha256: str) -> Path:

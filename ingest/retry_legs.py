@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from catalog.reference import ReferenceData
 from ingest.events import CHAIN_TABLE, FEATURE_TABLE, ChainUpdate
@@ -53,9 +53,14 @@ class Attempt:
 def merged(attempts: Iterable[Attempt]) -> list[ChainUpdate]:
     """The pieces of one input together in an update: converting one is as much work as converting all."""
     updates = [attempt.update for attempt in attempts if attempt.update is not None]
-    legs = [update for update in updates if update.calls or update.puts]
     whole = [update for update in updates if not (update.calls or update.puts)]
-    if legs:
+    chains: dict[tuple[str, str, str], list[ChainUpdate]] = {}
+    for update in updates:
+        if update.calls or update.puts:
+            # Lines that stood in one chain may be of another one, whose first they are.
+            of = (str(update.exchange), str(update.symbol), str(update.event_time))
+            chains.setdefault(of, []).append(update)
+    for legs in chains.values():
         calls = [leg for update in legs for leg in update.calls]
         puts = [leg for update in legs for leg in update.puts]
         whole.append(replace(legs[0], calls=calls, puts=puts))
@@ -84,35 +89,61 @@ def legs_again(
     if wire.exchange is None:
         wire = replace(wire, exchange=about["exchange"])
     moment = about.get("event_moment")
-    chain = Chain(
-        wire,
-        reference,
-        symbol=about["symbol"],
-        event_time=about["event_time"] if moment is None else datetime.fromisoformat(moment),
-        underlying_price=about["underlying_price"],
-    )
+    event_time = about["event_time"] if moment is None else datetime.fromisoformat(moment)
+    chains = {
+        (wire.symbol(about["symbol"]), wire.moment(event_time)): _ChainAgain(
+            Chain(
+                wire,
+                reference,
+                symbol=about["symbol"],
+                event_time=event_time,
+                underlying_price=about["underlying_price"],
+            )
+        )
+    }
     layouts: dict[tuple[OptionType, tuple[str, ...]], tuple[BoundField, ...]] = {}
-    added: list[OptionType | tuple[str, str] | None] = []
+    failed = []
     for each in opened:
         leg = _leg(each, wire, lines)
-        if isinstance(leg[0], str):
-            added.append((leg[0], str(leg[1])))
+        if not isinstance(leg, _Leg):
+            failed.append(Attempt(each.kept, None, leg))
             continue
-        raw, option_type, strike, expiry = leg
-        layout = (option_type, tuple(raw))
+        symbol = about["symbol"] if leg.symbol is None else leg.symbol
+        at = event_time if leg.event_time is None else leg.event_time
+        of = (wire.symbol(symbol), wire.moment(at))
+        if of not in chains:
+            chains[of] = _ChainAgain(Chain(wire, reference, symbol=symbol, event_time=at))
+        layout = (leg.option_type, tuple(leg.raw))
         if layout not in layouts:
-            layouts[layout] = bind(wire.fields(option_type), raw)
-        is_leg = chain.add(option_type, raw, layouts[layout], strike=strike, expiry=expiry)
-        added.append(option_type if is_leg else None)
-    return _attempts(opened, added, chain.finish(b""))
+            layouts[layout] = bind(wire.fields(leg.option_type), leg.raw)
+        chains[of].add(each, leg, layouts[layout])
+    return [*failed, *(attempt for chain in chains.values() for attempt in chain.attempts())]
 
 
-_Leg = tuple[Mapping[str, Any], OptionType, Any, Any]
+class _Leg(NamedTuple):
+    """A leg as it came.
+
+    Attributes:
+        raw: Its fields.
+        option_type: Call or put.
+        strike: As it came.
+        expiry: As it came.
+        symbol: As its own line says it; None where only its chain does.
+        event_time: As its own line says it; None where only its chain does.
+    """
+
+    raw: Mapping[str, Any]
+    option_type: OptionType
+    strike: Any
+    expiry: Any
+    symbol: Any = None
+    event_time: Any = None
 
 
 def _leg(each: Opened, wire: WireFormat, lines: LinesAgain) -> _Leg | tuple[str, str]:
-    """A leg as it came, call or put, strike and expiry; or reason and detail of why it is none."""
+    """A leg as it came; or reason and detail of why it is none."""
     origin = each.origin
+    symbol = event_time = None
     said, strike, expiry = origin["option_type"], origin["strike"], origin["expiry"]
     if (day := origin.get("expiry_day")) is not None:
         expiry = date.fromisoformat(day)
@@ -130,13 +161,16 @@ def _leg(each: Opened, wire: WireFormat, lines: LinesAgain) -> _Leg | tuple[str,
         # What the line has not, its file had said.
         strike = first_present(raw, wire.strike_names, strike)
         expiry = first_present(raw, wire.expiry_names, expiry)
+        # A line that cannot be read is taken for one of the chain before it, and may be the next one's first.
+        symbol = first_present(raw, wire.symbol_names)
+        event_time = first_present(raw, wire.time_names)
     if not isinstance(raw, Mapping) or "repeated_names" in raw:
         # No format can tell what such a leg means.
         return each.kept.reason, "it is no leg, whatever the format"
     option_type = next((one for one in OPTION_TYPES if one == said), None) or wire.option_type(said)
     if option_type is None:
         return "bad_option_type", f"{said!r} is neither a call nor a put"
-    return raw, option_type, strike, expiry
+    return _Leg(raw, option_type, strike, expiry, symbol, event_time)
 
 
 def line_again(each: Opened, lines: LinesAgain) -> str:
@@ -155,29 +189,34 @@ def line_again(each: Opened, lines: LinesAgain) -> str:
     return line
 
 
-def _attempts(
-    opened: Sequence[Opened], added: Sequence[OptionType | tuple[str, str] | None], update: ChainUpdate
-) -> list[Attempt]:
-    """Pair what the chain made of each leg with the row it came from."""
-    made = {side: iter(getattr(update, _SIDES[side])) for side in OPTION_TYPES}
-    rejects = iter(update.rejects)
-    attempts = []
-    for each, outcome in zip(opened, added, strict=True):
-        kept = each.kept
-        if outcome is None:
-            reject = next(rejects)
-            attempts.append(Attempt(kept, None, (reject.reason, reject.detail)))
-        elif isinstance(outcome, tuple):
-            attempts.append(Attempt(kept, None, outcome))
-        else:
-            leg = [next(made[outcome])]
-            calls, puts = (leg, []) if outcome == "CE" else ([], leg)
+class _ChainAgain:
+    """A chain in the making, and the rows its legs come from."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+        self._added: list[tuple[Kept, OptionType | None]] = []
+
+    def add(self, each: Opened, leg: _Leg, fields: tuple[BoundField, ...]) -> None:
+        is_leg = self._chain.add(leg.option_type, leg.raw, fields, strike=leg.strike, expiry=leg.expiry)
+        self._added.append((each.kept, leg.option_type if is_leg else None))
+
+    def attempts(self) -> Iterator[Attempt]:
+        """Pair what the chain made of each leg with the row it came from; nothing may be added after."""
+        update = self._chain.finish(b"")
+        made = {side: iter(getattr(update, _SIDES[side])) for side in OPTION_TYPES}
+        rejects = iter(update.rejects)
+        for kept, option_type in self._added:
+            if option_type is None:
+                reject = next(rejects)
+                yield Attempt(kept, None, (reject.reason, reject.detail))
+                continue
+            leg = [next(made[option_type])]
+            calls, puts = (leg, []) if option_type == "CE" else ([], leg)
             one = replace(
                 update, calls=calls, puts=puts, rejects=(), identity=None, raw_legs=None,
                 received_ns=kept.received_us * 1000, source=kept.source,
             )  # fmt: skip
-            attempts.append(Attempt(kept, one))
-    return attempts
+            yield Attempt(kept, one)
 
 
 def update_again(each: Opened) -> Attempt:

@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 
 from ingest.sources import recorded_file
 from ingest.sources.csv_table import LINE_TOO_LONG
+from ingest.sources.found_bytes import replaced
 from ingest.sources.recorded_file import BROKEN_GZIP, LongLine, NotARecordingError, open_content, open_lines
 
 NOT_AT_HAND: Final = "file_not_at_hand"
@@ -97,7 +98,7 @@ def _lines(path: Path) -> Generator[str, None, None]:
 def _digest(line: str) -> str | None:
     if isinstance(line, LongLine):
         return None if line.place is None else line.place.sha256
-    return hashlib.sha256(line.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(replaced(line).encode()).hexdigest()
 
 
 def log_line(origin: Mapping[str, Any]) -> Iterator[bytes]:

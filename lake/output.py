@@ -70,8 +70,12 @@ def show_rows(
 
 
 def to_json(value: Any, *, zone: str = "Asia/Kolkata") -> str:
-    """JSON in which whole decimals are integers, moments carry their offset, and NaN is null."""
-    return json.dumps(_plain(value, ZoneInfo(zone)), ensure_ascii=False, indent=2, allow_nan=False)
+    """JSON in which whole decimals are integers, moments carry their offset, and NaN is null.
+
+    What UTF-8 cannot hold, half of a surrogate pair, is escaped.
+    """
+    text = json.dumps(_plain(value, ZoneInfo(zone)), ensure_ascii=False, indent=2, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _plain(value: Any, zone: ZoneInfo) -> Any:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 from catalog.exchanges import canonical_exchange, canonical_symbol
 from ingest.live.tick_chains import Contract
-from ingest.sources.values import iso_date
+from ingest.sources.recorded_file import NotARecordingError, read_text
+from ingest.sources.values import BadValueError, iso_date, strike_price
 from lake.errors import MalformedInputError
 
 _COLUMNS = frozenset(
@@ -28,7 +28,6 @@ _COLUMNS = frozenset(
     }
 )
 _INDICES = "INDICES"
-_GZIP_MAGIC = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +54,19 @@ class Instruments:
 
 
 def read_instruments(path: Path) -> str:
-    """Return the text of a list, plain or gzip.
+    """Return the text of a list, plain or packed.
 
     Raises:
-        MalformedInputError: It is no text.
+        MalformedInputError: It is no text, or too large.
         OSError: It cannot be read.
     """
-    content = path.read_bytes()
     try:
-        if content[:2] == _GZIP_MAGIC:
-            content = gzip.decompress(content)
-        return content.decode("utf-8-sig")
-    except (UnicodeDecodeError, EOFError, OSError) as error:
+        text, damage = read_text(path)
+    except NotARecordingError as error:
         raise MalformedInputError(f"{path} is no list of instruments: {error}") from error
+    if damage is not None:
+        raise MalformedInputError(f"{path} is no list of instruments: {damage}")
+    return text
 
 
 def choose(text: str, symbols: Iterable[str], *, expiries: int, today: date) -> Instruments:
@@ -85,12 +84,7 @@ def choose(text: str, symbols: Iterable[str], *, expiries: int, today: date) -> 
     wanted = list(dict.fromkeys(canonical_symbol(symbol) for symbol in symbols))
     found: dict[str, dict[int, Contract]] = {symbol: {} for symbol in wanted}
     indices: dict[int, str] = {}
-    reader = csv.DictReader(io.StringIO(text))
-    if not set(reader.fieldnames or ()) >= _COLUMNS:
-        raise MalformedInputError(
-            f"no list of Kite's instruments: its header lacks {', '.join(sorted(_COLUMNS))}"
-        )
-    for line, row in enumerate(reader, start=2):
+    for line, row in enumerate(_rows(text), start=2):
         try:
             if row["segment"] == _INDICES:
                 symbol = canonical_symbol(row["tradingsymbol"])
@@ -100,7 +94,7 @@ def choose(text: str, symbols: Iterable[str], *, expiries: int, today: date) -> 
                 contract = _contract(row)
                 if contract.expiry >= today:
                     found[contract.symbol][int(row["instrument_token"])] = contract
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, BadValueError) as error:
             raise MalformedInputError(f"line {line} of the list of instruments: {error}") from error
     missing = [symbol for symbol, contracts in found.items() if not contracts]
     if missing:
@@ -115,6 +109,18 @@ def choose(text: str, symbols: Iterable[str], *, expiries: int, today: date) -> 
     return Instruments(chosen, indices)
 
 
+def _rows(text: str) -> Iterator[dict[str, str]]:
+    reader = csv.DictReader(io.StringIO(text))
+    try:
+        if missing := _COLUMNS.difference(reader.fieldnames or ()):
+            raise MalformedInputError(
+                f"no list of Kite's instruments: its header lacks {', '.join(sorted(missing))}"
+            )
+        yield from reader
+    except csv.Error as error:
+        raise MalformedInputError(f"line {reader.line_num} of the list of instruments: {error}") from error
+
+
 def _contract(row: Mapping[str, str]) -> Contract:
     exchange = canonical_exchange(row["exchange"])
     expiry = iso_date(row["expiry"])
@@ -124,6 +130,6 @@ def _contract(row: Mapping[str, str]) -> Contract:
         exchange=exchange,
         symbol=canonical_symbol(row["name"]),
         expiry=expiry,
-        strike=float(row["strike"]),
+        strike=strike_price(row["strike"], frozenset()),
         option_type=row["instrument_type"],
     )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from catalog.quarantine_store import Kept
 from catalog.reference import ReferenceData
 from ingest.events import CandleUpdate, ChainUpdate, Reject
+from ingest.sources.found_bytes import replaced
 
 if TYPE_CHECKING:
     from ingest.sources.recognise import Sample
@@ -79,7 +80,14 @@ def identity_of(*parts: str | bytes) -> bytes:
     """Digest of raw input (not of what it was converted to): the same input gives the same bytes."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
-        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        data = _bytes(part) if isinstance(part, str) else part
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
     return digest.digest()
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return replaced(text).encode("utf-8", "surrogatepass")

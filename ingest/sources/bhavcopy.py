@@ -101,6 +101,7 @@ class Bhavcopy:
         contract_of: Reads what a row is of; raises BadValueError.
         lot_size_of: Says how many units of the underlying its contract is; raises BadValueError.
         check_file: Refuses a file by its first readable row; raises NotARecordingError.
+        lot_in_row: Whether each row brings its lot, so that no table may stand in for one that it lacks.
     """
 
     wire: CandleFormat
@@ -108,6 +109,7 @@ class Bhavcopy:
     contract_of: Callable[[Mapping[str, str]], Contract]
     lot_size_of: Callable[[Mapping[str, str], Contract, ReferenceData], int]
     check_file: Callable[[Mapping[str, str]], None] = lambda _: None
+    lot_in_row: bool = False
 
     def updates(self, path: Path, reference: ReferenceData) -> Iterator[CandleUpdate]:
         """Yield the runs of a file in its order.
@@ -189,9 +191,10 @@ class _Runs:
         try:
             contract = run.contract = self._of.contract_of(row.fields)
             start = contract.start
-            known = CandleOrigin(self._of.wire, contract.instrument, start, SESSION_INTERVAL_S, None)
+            described = CandleOrigin(self._of.wire, contract.instrument, start, SESSION_INTERVAL_S, None)
+            known = None if self._of.lot_in_row else described
             lot_size = self._of.lot_size_of(row.fields, contract, self._reference)
-            known = replace(known, lot_size=lot_size)
+            known = replace(described, lot_size=lot_size)
             run.candles.append(
                 candle(
                     self._of.wire, row.fields, self._fields, contract.instrument,

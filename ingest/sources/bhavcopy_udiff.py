@@ -103,6 +103,7 @@ _BHAVCOPY: Final = Bhavcopy(
     contract_of=_contract,
     lot_size_of=_lot_size,
     check_file=_check_file,
+    lot_in_row=True,
 )
 
 

@@ -82,7 +82,7 @@ def _candles(path: Path, reference: ReferenceData) -> Iterator[CandleUpdate]:
         for row in table.rows():
             line = Line(row.text, table.header, place=row.place)
             if row.fault is not None:
-                yield series.rejected(*row.fault, row.payload, row.text, line=line)
+                yield series.rejected(*row.fault, row.payload, row.text, piece=line)
             else:
                 label = row.fields[time_name]
                 yield series.candle(WIRE.moment(label), row.fields, label, line)

@@ -30,12 +30,14 @@ class CandleFormat(Declaration):
         needed: Names without which no candle can be read, each with its alternatives.
         expiry: Parses the text of an expiry, None if it is none; None where only a file's name says it.
         kinds: Words for kinds of contracts, of formats that have a column for it.
+        places: Names for the fields of a candle that is a list, in order; the last one may be missing.
     """
 
     fields: tuple[Field, ...]
     needed: tuple[tuple[str, ...], ...]
     expiry: Callable[[object], date | None] | None = None
     kinds: Mapping[str, ContractKind] = field(default_factory=dict)
+    places: tuple[str, ...] = ()
 
     @property
     def numbers(self) -> tuple[Field, ...]:
@@ -152,20 +154,31 @@ class CandleOrigin:
 
 
 @dataclass(frozen=True, slots=True)
-class CandleLineOrigin:
-    """A line of which it is not known which candle it is, in a file of candles of one instrument.
+class Entry:
+    """An entry of a list of candles, as it came."""
+
+    value: Any
+
+    def described(self) -> dict[str, Any]:
+        """As a part of an origin."""
+        return {"entry": self.value}
+
+
+@dataclass(frozen=True, slots=True)
+class CandlePieceOrigin:
+    """A piece of which it is not known which candle it is, in a file of candles of one instrument.
 
     Attributes:
         wire: The format.
         instrument: What the file is of.
-        interval_s: Length of its candles, which one line cannot tell.
-        line: The line.
+        interval_s: Length of its candles, which one piece cannot tell.
+        piece: The line, or the entry of a list.
     """
 
     wire: CandleFormat
     instrument: Instrument
     interval_s: int
-    line: Line
+    piece: Line | Entry
 
     def described(self) -> dict[str, Any]:
         """See `ingest.origins.Origin`."""
@@ -174,7 +187,7 @@ class CandleLineOrigin:
             "kind": CANDLE, "format": self.wire.source, "exchange": of.exchange, "symbol": of.symbol,
             "instrument": of.kind, "expiry": None if of.expiry is None else of.expiry.isoformat(),
             "strike": of.strike, "option_type": of.option_type, "interval_s": self.interval_s,
-            "loads_as": None, **self.line.described(),
+            "loads_as": None, **self.piece.described(),
         }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from ingest.sources.candle_format import CandleFormat, rejecting_candles
 from ingest.sources.candle_intervals import interval_of
 from ingest.sources.candle_names import instrument_of, name_of
 from ingest.sources.candle_series import CandleSeries
-from ingest.sources.json_document import Document, canonical
+from ingest.sources.json_document import Document
 from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import NotARecordingError
 from ingest.sources.values import INDIA, Unit, iso_time, shown
@@ -47,6 +47,7 @@ WIRE: Final = CandleFormat(
         Field("oi", Unit.UNITS, ("oi",)),
     ),
     needed=tuple((name,) for name in _NAMES[:-1]),
+    places=_NAMES,
 )
 
 
@@ -75,13 +76,7 @@ def _candles(path: Path, reference: ReferenceData) -> Iterator[CandleUpdate]:
     instrument = instrument_of(path, reference)
     series = CandleSeries(WIRE, instrument, reference, interval_s=interval_s, names=_NAMES)
     for each in found:
-        if isinstance(each, list) and len(each) in {len(_NAMES) - 1, len(_NAMES)}:
-            raw = dict(zip(_NAMES, [*each, None], strict=False))
-            yield series.candle(WIRE.moment(each[0]), raw, each[0])
-        else:
-            yield series.rejected(
-                "not_a_candle", f"{shown(each)} is no list of {', '.join(_NAMES)}", each, canonical(each)
-            )
+        yield series.entry(each)
     document.check()
 
 

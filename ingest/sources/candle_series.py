@@ -12,13 +12,15 @@ from ingest.origins import Line
 from ingest.sources.base import identity_of
 from ingest.sources.candle_format import (
     CandleFormat,
-    CandleLineOrigin,
     CandleOrigin,
+    CandlePieceOrigin,
+    Entry,
     Instrument,
     candle,
     rejected,
     update,
 )
+from ingest.sources.json_document import canonical
 from ingest.sources.values import BadValueError, shown
 from ingest.sources.wire_format import bind
 
@@ -46,8 +48,17 @@ class CandleSeries:
               instrument.option_type, interval_s)  # fmt: skip
         self._identity = identity_of(wire.source, *map(str, of))
 
+    def entry(self, value: Any) -> CandleUpdate:
+        """Return the candle that an entry of a list is, or its reject."""
+        names = self._wire.places
+        if isinstance(value, list) and len(value) in {len(names) - 1, len(names)}:
+            raw = dict(zip(names, [*value, None], strict=False))
+            return self.candle(self._wire.moment(value[0]), raw, value[0], Entry(value))
+        detail = f"{shown(value)} is no list of {', '.join(names)}"
+        return self.rejected("not_a_candle", detail, value, canonical(value), piece=Entry(value))
+
     def candle(
-        self, start: datetime | None, raw: Mapping[str, Any], label: object, line: Line | None = None
+        self, start: datetime | None, raw: Mapping[str, Any], label: object, piece: Line | Entry
     ) -> CandleUpdate:
         """Return one candle, or its reject.
 
@@ -55,12 +66,12 @@ class CandleSeries:
             start: What its label says, None if that is no time.
             raw: The candle as it came, by the names of its fields.
             label: As it came.
-            line: Where the candle is a line.
+            piece: The line or the entry of a list that it is.
         """
         text = [str(raw[name]) for _, name, _ in self._fields]
         if start is None:
             detail = f"{shown(label)} is no time of this format"
-            return self.rejected("bad_event_time", detail, raw, str(label), *text, line=line)
+            return self.rejected("bad_event_time", detail, raw, str(label), *text, piece=piece)
         identity = identity_of(self._identity, start.astimezone(UTC).isoformat(), *text)
         day = start.date()
         try:
@@ -79,12 +90,10 @@ class CandleSeries:
         return update(self._wire, self._instrument, day=day, candles=(made,), rejects=(), identity=identity)
 
     def rejected(
-        self, reason: str, detail: str, payload: object, *raw: str, line: Line | None = None
+        self, reason: str, detail: str, payload: object, *raw: str, piece: Line | Entry
     ) -> CandleUpdate:
-        """Return the reject of what is no candle; `raw` is it as it came, `line` the line that it is."""
-        origin = None
-        if line is not None:
-            origin = CandleLineOrigin(self._wire, self._instrument, self._interval_s, line)
+        """Return the reject of what is no candle; `raw` is it as it came, for its identity."""
+        origin = CandlePieceOrigin(self._wire, self._instrument, self._interval_s, piece)
         return update(
             self._wire,
             self._instrument,

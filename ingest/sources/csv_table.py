@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from ingest.origins import Place
+from ingest.sources.found_bytes import first_damage
 from ingest.sources.recorded_file import (
     LINE_CHARACTERS,
-    REPLACEMENT,
     LongLine,
     NotARecordingError,
     TextLines,
@@ -32,7 +32,7 @@ class Row(NamedTuple):
     """One line after the header, or one row of a typed table.
 
     Attributes:
-        text: The line as it stands.
+        text: The line as it stands; bytes that are no UTF-8 are as `found_bytes` has them.
         fields: Value by column, in CSV a text; empty if the line cannot be split under the header.
         fault: Reason and detail of why the row cannot be read, None if it can.
         place: Where it stands, if it is too long to be kept.
@@ -149,7 +149,7 @@ def read_row(line: str, header: Sequence[str]) -> Row:
         return Row(line, {}, ("ragged_row", "its quotes do not pair"))
     if len(fields) != len(header):
         return Row(line, {}, ("ragged_row", f"{len(fields)} fields under {len(header)} columns"))
-    fault = ("undecodable", "the row has bytes that are no UTF-8") if REPLACEMENT in line else None
+    fault = None if first_damage(line) is None else ("undecodable", "the row has bytes that are no UTF-8")
     return Row(line, dict(zip(header, fields, strict=True)), fault)
 
 

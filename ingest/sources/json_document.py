@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from ingest.sources.found_bytes import replaced_json
 from ingest.sources.recorded_file import NotARecordingError, read_text
 from ingest.sources.values import shown
 
@@ -96,12 +97,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def canonical(value: Any) -> str:
-    """Return JSON text that does not depend on layout or on the order of names.
+    """Return JSON text that does not depend on layout or on the order of names, for an identity.
 
     Raises:
         NotARecordingError: `malformed_json`, if it is nested too deeply.
     """
     try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"))
+        return replaced_json(json.dumps(value, sort_keys=True, separators=(",", ":")))
     except RecursionError:
         raise NotARecordingError("malformed_json", "nested too deeply") from None

@@ -12,9 +12,9 @@ from typing import BinaryIO, Final
 from ingest.events import Reject
 from ingest.origins import FileOrigin
 from ingest.sources.base import FileReject, identity_of
+from ingest.sources.found_bytes import ERRORS, first_damage
 from ingest.sources.recorded_file import (
     BROKEN_GZIP,
-    REPLACEMENT,
     NotARecordingError,
     broken_packing,
     open_content,
@@ -32,7 +32,8 @@ class LogLine:
 
     Attributes:
         number: Counted from 1.
-        text: The line without its end; of a line longer than the limit, its beginning.
+        text: The line without its end; of a line longer than the limit, its beginning. Bytes that are no
+            UTF-8 are as `found_bytes` has them.
         size_bytes: Length of the whole line.
         rest_digest: Of what a line has beyond the limit; empty for a whole line.
         fault: Reason and detail of why it cannot be read, None if it can.
@@ -97,16 +98,16 @@ class LogLines:
     def _line(
         self, number: int, chunk: bytes, size_bytes: int, rest_digest: bytes, sha256: str | None
     ) -> LogLine:
-        text = chunk.decode("utf-8", "replace").rstrip("\r\n")
+        text = chunk.decode("utf-8", ERRORS).rstrip("\r\n")
         fault = None
         if rest_digest:
             fault = ("line_too_long", f"line {number} has {size_bytes:,} bytes, more than {self._limit:,}")
-        elif REPLACEMENT in text and self.damage is None:
+        elif self.damage is None and first_damage(text) is not None:
             self.damage = f"not UTF-8, first in line {number}"
         return LogLine(number, text, size_bytes, rest_digest, fault, sha256)
 
     def check(self) -> None:
-        """Tell, after the last line, of bytes that had to be replaced.
+        """Tell, after the last line, of bytes that are no UTF-8.
 
         Raises:
             NotARecordingError: `undecodable`.

@@ -17,7 +17,7 @@ from ingest.sources.csv_table import CsvTable
 from ingest.sources.long_table import LongTable
 from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import open_lines, rejecting, report_unknown_names
-from ingest.sources.values import INDIA, Unit, iso_time, named_month_date
+from ingest.sources.values import INDIA, Unit, iso_time, named_month_date, underlying_symbol
 from ingest.sources.wire_format import Field, WireFormat
 
 # Volume is in units although open interest, in the same row, is in contracts: `noOfTrades` is the volume
@@ -28,6 +28,17 @@ _FIELDS: Final = (
     Field("volume", Unit.UNITS, ("volume",)),
     Field("underlying_price", Unit.RUPEES, ("underlyingValue",)),
 )
+
+
+def _underlying(contract: object) -> str | None:
+    return underlying_symbol(_name_in(contract) if isinstance(contract, str) else contract)
+
+
+def _name_in(contract: str) -> str:
+    """Return the underlying in a contract's name, which is written `NIFTY 16-Jun-2026`."""
+    symbol, _, last = contract.strip().rpartition(" ")
+    return contract if named_month_date(last) is None else symbol
+
 
 WIRE: Final = WireFormat(
     source="nse-live-csv",
@@ -42,6 +53,7 @@ WIRE: Final = WireFormat(
     strike_names=("strikePrice",),
     expiry_names=("expiryDate",),
     option_type_names=("optionType",),
+    symbol=_underlying,
     calls=_FIELDS,
     puts=_FIELDS,
     ignored=frozenset(
@@ -62,10 +74,7 @@ WIRE: Final = WireFormat(
 
 
 def _symbol(leg: Mapping[str, Any]) -> str:
-    """Return the underlying in `contract`, which is written `NIFTY 16-Jun-2026`."""
-    contract: str = leg[WIRE.symbol_names[0]]
-    symbol, _, last = contract.strip().rpartition(" ")
-    return contract if WIRE.expiry(last) is None else symbol
+    return _name_in(leg[WIRE.symbol_names[0]])
 
 
 _TABLE: Final = LongTable(wire=WIRE, symbol_of=_symbol)

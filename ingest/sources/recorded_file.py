@@ -11,12 +11,14 @@ import zlib
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 from catalog.quarantine_store import recorded_file
 from ingest.events import CHAIN_TABLE, ChainUpdate, Reject
 from ingest.origins import FileOrigin, Place
 from ingest.sources.base import FileReject, identity_of
+from ingest.sources.found_bytes import ERRORS, first_damage, replaced_pieces
+from ingest.sources.utf16 import AsUtf8, begins_as_utf16
 from ingest.sources.values import shown
 from ingest.sources.wire_format import WireFormat
 from ingest.sources.zip_file import ZIP_MAGIC, OnlyMember
@@ -41,8 +43,6 @@ DOCUMENT_BYTES = 1 << 25
 
 KEPT_WHOLE_BYTES = 1 << 20
 """A file that could not be read is kept whole in quarantine if it packs to this; else by path and digest."""
-
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK_BYTES = 1 << 20
@@ -74,15 +74,19 @@ class NotARecordingError(MalformedInputError):
 def open_content(path: Path) -> Iterator[BinaryIO]:
     """Open a file for its content, whatever its name says about compression.
 
-    Of a zip archive the content is that of the one file in it.
+    Of a zip archive the content is that of the one file in it. UTF-16 is read as UTF-8.
     """
     with ExitStack() as stack:
         file = stack.enter_context(path.open("rb"))
         head = file.peek(len(ZIP_MAGIC))
         if head.startswith(_GZIP_MAGIC):
-            yield cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=file)))
+            unpacked = stack.enter_context(gzip.GzipFile(fileobj=file))
+            yield stack.enter_context(io.BufferedReader(AsUtf8(unpacked)))
         elif head.startswith(ZIP_MAGIC):
-            yield stack.enter_context(io.BufferedReader(OnlyMember(file)))
+            member = stack.enter_context(io.BufferedReader(OnlyMember(file)))
+            yield stack.enter_context(io.BufferedReader(AsUtf8(member)))
+        elif begins_as_utf16(head):
+            yield stack.enter_context(io.BufferedReader(AsUtf8(file)))
         else:
             yield file
 
@@ -90,7 +94,8 @@ def open_content(path: Path) -> Iterator[BinaryIO]:
 def read_text(path: Path) -> tuple[str, str | None]:
     """Return the whole text, and what was wrong with its bytes (None if nothing).
 
-    Bytes that are no UTF-8 become U+FFFD; of a broken gzip file the readable beginning is returned.
+    Bytes that are no UTF-8 are as `found_bytes` has them; of a broken gzip file the readable beginning is
+    returned.
 
     Raises:
         NotARecordingError: `too_large`.
@@ -108,9 +113,9 @@ def read_text(path: Path) -> tuple[str, str | None]:
                     )
         except BROKEN_GZIP as error:
             damage = broken_packing(error)
-    text = content.decode("utf-8-sig", "replace")
-    if damage is None and REPLACEMENT in text:
-        damage = f"not UTF-8, first at character {text.index(REPLACEMENT)}"
+    text = content.decode("utf-8-sig", ERRORS)
+    if damage is None and (at := first_damage(text)) is not None:
+        damage = f"not UTF-8, first at character {at}"
     return text, damage
 
 
@@ -159,9 +164,12 @@ class WideLine(str):
 
 
 def _pieces(head: str, text: io.TextIOWrapper | None) -> Iterator[str]:
-    """A line from its beginning on; `text` has the rest of it, if there is one."""
-    for start in range(0, len(head), IDENTIFIED_CHARACTERS):
-        yield head[start : start + IDENTIFIED_CHARACTERS]
+    """A line from its beginning on, as identities have it; `text` has the rest of it, if there is one."""
+    return replaced_pieces(_pieces_as_found(head, text), IDENTIFIED_CHARACTERS)
+
+
+def _pieces_as_found(head: str, text: io.TextIOWrapper | None) -> Iterator[str]:
+    yield head
     while text is not None and (piece := text.readline(IDENTIFIED_CHARACTERS)):
         yield piece
         if piece.endswith("\n"):
@@ -199,7 +207,7 @@ class TextLines:
     """
 
     def __init__(self, file: BinaryIO, path: Path | None = None) -> None:
-        self._text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline=None)
+        self._text = io.TextIOWrapper(file, encoding="utf-8-sig", errors=ERRORS, newline=None)
         self._path = path
         self.damage: str | None = None
 
@@ -214,7 +222,7 @@ class TextLines:
         try:
             while line := self._text.readline(LINE_CHARACTERS):
                 number += 1
-                if self.damage is None and REPLACEMENT in line:
+                if self.damage is None and first_damage(line) is not None:
                     self.damage = f"not UTF-8, first in line {number}"
                 if len(line) < LINE_CHARACTERS or line.endswith("\n"):
                     # One of just that length was within the limit if its end was.
@@ -227,7 +235,7 @@ class TextLines:
             raise NotARecordingError("undecodable", f"{self.damage}, after line {number}") from error
 
     def check(self) -> None:
-        """Tell, after the last line, of bytes that had to be replaced.
+        """Tell, after the last line, of bytes that are no UTF-8.
 
         Raises:
             NotARecordingError: `undecodable`.

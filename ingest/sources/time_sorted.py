@@ -8,6 +8,8 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from ingest.sources.found_bytes import ERRORS, first_damage, found_bytes, replaced
+
 _CACHE_KIB: Final = 16_384
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -42,7 +44,9 @@ class TimeSorted:
             self._last_us = moment_us
         self.is_empty = False
         with _as_os_error():
-            self._connection.execute("INSERT INTO line (moment_us, text) VALUES (?, ?)", (moment_us, text))
+            found = None if first_damage(text) is None else found_bytes(text)
+            values = (moment_us, replaced(text), found)
+            self._connection.execute("INSERT INTO line (moment_us, text, found) VALUES (?, ?, ?)", values)
 
     def lines(self) -> Iterator[tuple[object, str]]:
         """Yield what tells the time of a line from that of the next, and the line.
@@ -54,14 +58,15 @@ class TimeSorted:
         """
         direction = "DESC" if self._falls > self._rises else "ASC"
         with _as_os_error():
-            for (text,) in self._connection.execute(
-                "SELECT text FROM line WHERE moment_us IS NULL ORDER BY text"
+            for text, found in self._connection.execute(
+                "SELECT text, found FROM line WHERE moment_us IS NULL ORDER BY text"
             ):
-                yield text, text
-            yield from self._connection.execute(
-                "SELECT moment_us, text FROM line WHERE moment_us IS NOT NULL"
+                yield text, _as_found(text, found)
+            for moment_us, text, found in self._connection.execute(
+                "SELECT moment_us, text, found FROM line WHERE moment_us IS NOT NULL"
                 f" ORDER BY moment_us, number {direction}"
-            )
+            ):
+                yield moment_us, _as_found(text, found)
 
 
 @contextmanager
@@ -81,10 +86,15 @@ def time_sorted() -> Iterator[TimeSorted]:
         ):
             connection.execute(f"PRAGMA {pragma}")
         connection.execute(
-            "CREATE TABLE line (number INTEGER PRIMARY KEY, moment_us INTEGER, text TEXT NOT NULL)"
+            "CREATE TABLE line"
+            " (number INTEGER PRIMARY KEY, moment_us INTEGER, text TEXT NOT NULL, found BLOB)"
         )
         connection.execute("BEGIN")
         yield TimeSorted(connection)
+
+
+def _as_found(text: str, found: bytes | None) -> str:
+    return text if found is None else found.decode("utf-8", ERRORS)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ingest.sources.csv_table import Row
+from ingest.sources.found_bytes import ERRORS, replaced_json
 from ingest.sources.recorded_file import (
     BROKEN_GZIP,
     NotARecordingError,
@@ -173,7 +174,7 @@ def _quoted(name: str) -> str:
 
 
 def _decoded(text: bytes) -> str:
-    return text.decode("utf-8", "replace")
+    return text.decode("utf-8", ERRORS)
 
 
 def _missing(header: Sequence[str], needed: Sequence[Sequence[str]]) -> list[str]:
@@ -190,7 +191,7 @@ def _check_columns(header: Sequence[str], needed: Sequence[Sequence[str]]) -> No
 
 def _row(header: Sequence[str], values: Sequence[Any]) -> Row:
     plain = [_plain(value) for value in values]
-    return Row(json.dumps(plain), dict(zip(header, plain, strict=True)), None)
+    return Row(replaced_json(json.dumps(plain)), dict(zip(header, plain, strict=True)), None)
 
 
 def _plain(value: Any) -> Any:

@@ -271,6 +271,40 @@ def test_a_list_without_the_underlying_or_without_its_columns_is_refused() -> No
         choose(HEADER + "x,1,N,NIFTY,0,2026-01-01,1,0,1,CE,NFO-OPT,NFO\n", ["NIFTY"], expiries=1, today=DAY)
 
 
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("1,1,N,NIFTY,0,2026-01-01,nan,0,1,CE,NFO-OPT,NFO", "line 2 .*no strike price"),
+        ("1,1,N,NIFTY,0,2026-01-01,inf,0,1,CE,NFO-OPT,NFO", "line 2 .*no strike price"),
+        ("1,1,N,NIFTY,0,2026-01-01,1\r,0,1,CE,NFO-OPT,NFO", "new-line"),
+        ("1,1," + "x" * 200_000, "field larger"),
+    ],
+)
+def test_a_line_of_a_list_that_cannot_be_read_is_told(line: str, problem: str) -> None:
+    with pytest.raises(MalformedInputError, match=problem):
+        choose(f"{HEADER}{line}\n", ["NIFTY"], expiries=1, today=DAY)
+
+
+def test_a_list_is_read_packed_or_not_and_told_where_it_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "instruments.csv"
+    packed = gzip.compress(LIST.encode(), mtime=0)
+    for content in (LIST.encode(), packed, LIST.encode("utf-16"), LIST.encode("utf-8-sig")):
+        path.write_bytes(content)
+        assert read_instruments(path) == LIST
+    broken = bytearray(packed)
+    broken[len(packed) // 2] ^= 0xFF
+    for content in (
+        bytes(broken),
+        packed[:-20],
+        b"PK\x03\x04",
+        LIST.encode() + b"\xff",
+        gzip.compress(bytes(1 << 26)),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(MalformedInputError, match=r"instruments\.csv is no list of instruments"):
+            read_instruments(path)
+
+
 @given(st.binary(max_size=600))
 def test_any_bytes_are_ticks_or_a_packet_error(content: bytes) -> None:
     try:

@@ -24,6 +24,7 @@ from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from catalog import lots as lots_module
 from catalog.lots import LotSizes
 from catalog.reference import ReferenceData
 from ingest.events import CandleUpdate, ChainUpdate
@@ -302,7 +303,22 @@ def test_a_byte_order_mark_is_not_content(text_specimen: Any, read: Any) -> None
     assert marked.identities == good.identities
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-7"])
+@pytest.mark.parametrize("mark", [b"\xff\xfe", b"\xfe\xff"], ids=["little", "big"])
+def test_text_in_utf_16_is_read_by_its_byte_order_mark(text_specimen: Any, mark: bytes, read: Any) -> None:
+    good = read(text_specimen, text_specimen.good())
+    encoding = "utf-16-le" if mark == b"\xff\xfe" else "utf-16-be"
+    content = mark + text_specimen.good().decode("utf-8").encode(encoding)
+    for packed in (content, *packings(content)):
+        reading = read(text_specimen, packed)
+        assert reading.legs == good.legs
+        assert reading.identities == good.identities
+        assert reading.files == []
+    # A character that is cut off, and half of a pair.
+    for damaged in (content + b"\x0a", content + "\ud83d\n".encode(encoding, "surrogatepass")):
+        assert "undecodable" in read(text_specimen, damaged).file_reasons
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-32", "utf-7"])
 def test_text_in_another_encoding_is_told_and_nothing_is_guessed(
     text_specimen: Any, encoding: str, read: Any
 ) -> None:
@@ -410,11 +426,22 @@ def test_a_time_that_is_none_rejects_every_leg(timed_specimen: Any, read: Any) -
         assert {chain.event_time for chain in reading.chains} <= {None}
 
 
+def no_lots(folder: Path) -> LotSizes:
+    """Lot sizes by a user's file that calls every shipped one unknown."""
+    shipped = Path(lots_module.__file__).parent / "data" / "lot_sizes.csv"
+    lines = shipped.read_text(encoding="utf-8").splitlines()
+    keys = dict.fromkeys(",".join(line.split(",")[:3]) for line in lines if line.startswith(("NSE,", "BSE,")))
+    path = folder / "lot_sizes.csv"
+    header = "exchange,symbol,valid_from,lot_size"
+    path.write_text("\n".join([header, *(f"{key}," for key in keys)]), encoding="utf-8")
+    return LotSizes.load(path)
+
+
 def test_without_a_lot_size_only_contracts_cannot_be_counted(
-    specimen: Any, read: Any, reference: ReferenceData
+    specimen: Any, read: Any, reference: ReferenceData, tmp_path: Path
 ) -> None:
     known = read(specimen, specimen.good())
-    unknowing = ReferenceData(calendar=reference.calendar, lots=LotSizes({}))
+    unknowing = ReferenceData(calendar=reference.calendar, lots=no_lots(tmp_path))
     reading = read(specimen, specimen.good(), using=unknowing)
     if not specimen.counts_contracts:
         assert len(reading.legs) == specimen.leg_count()

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from command_line import call
 
 from catalog.reference import ReferenceData
+from ingest import retry_candles, retry_legs
 from ingest.events import CandleUpdate, ChainUpdate
 from ingest.load import load
 from ingest.rejects import Selection
 from ingest.retry import retry
-from ingest.sources import ADAPTERS, CANDLE_FORMATS, WIRES
+from ingest.sources import ADAPTERS, CANDLE_FORMATS, WIRES, csv_table, recorded_file
 from ingest.sources.base import FileReject, FormatAdapter
 from lake.settings import Settings
 
@@ -315,3 +319,184 @@ def test_a_damaged_line_is_split_again_and_still_fails(chain_specimen: Any, load
     assert retry(ours).failed == summary.quarantined
     assert rows_of(ours, "quarantine") == before
     assert all("one more" in row["origin"] for row in before)
+
+
+@pytest.fixture
+def candle_list(specimens: Mapping[str, Any]) -> Any:
+    return specimens["candle-json"]
+
+
+def spoiled(candle_list: Any, entry: Any) -> bytes:
+    """The good file with another entry for the one in the middle."""
+    document = json.loads(candle_list.good())
+    candles = document["data"]["candles"]
+    candles[len(candles) // 2] = entry(candles[len(candles) // 2])
+    return json.dumps(document).encode()
+
+
+def test_an_entry_that_is_no_candle(candle_list: Any, loads: Loads) -> None:
+    check_comes_in_once(
+        candle_list,
+        loads,
+        spoiled(candle_list, lambda entry: [*entry, "one more"]),
+        candle_list.good(),
+        "not_a_candle",
+        **fix(candle_list, places=(*CANDLE_FORMATS["candle-json"].places, "more")),
+    )
+
+
+def test_an_entry_whose_time_could_not_be_read(candle_list: Any, loads: Loads) -> None:
+    event_time = CANDLE_FORMATS["candle-json"].event_time
+    check_comes_in_once(
+        candle_list,
+        loads,
+        spoiled(candle_list, lambda entry: [f"at {entry[0]}", *entry[1:]]),
+        candle_list.good(),
+        "bad_event_time",
+        **fix(candle_list, event_time=lambda raw, zone: event_time(str(raw).removeprefix("at "), zone)),
+    )
+
+
+@pytest.mark.parametrize("entry", [None, 17, "x" * 70_000, {"o": [1, {"h": "\N{SNOWMAN}"}]}, [], [[[]]]])
+def test_an_entry_that_stays_none_is_kept_as_it_came(candle_list: Any, loads: Loads, entry: Any) -> None:
+    ours = lake_with(loads.folder / "ours")
+    loads.load(candle_list, ours, spoiled(candle_list, lambda _: entry))
+    (row,) = rows_of(ours, "quarantine")
+    still = retry(ours)
+    assert (still.tried, still.accepted, still.failed) == (1, 0, {"not_a_candle": 1})
+    words = ["--root", str(ours.root), "ingest", "quarantine", "show", row["reject_id"], "--output", "json"]
+    told = json.loads(call(words).stdout)
+    assert told["payload"] == told["origin"]["entry"] == entry
+    assert told["retry"]
+
+
+@pytest.mark.parametrize(
+    ("lot", "reason"), [("\0025", "bad_number"), ("", "unknown_lot_size"), ("0", "unknown_lot_size")]
+)
+def test_a_lot_that_a_row_should_bring_is_not_taken_from_the_table(
+    specimens: Mapping[str, Any], loads: Loads, lot: str, reason: str
+) -> None:
+    specimen = specimens["bhavcopy-udiff"]
+    content = specimen.dump([{**row, "NewBrdLotQty": lot, "TckrSymb": "NIFTY"} for row in specimen.rows()])
+    ours = lake_with(loads.folder / "ours")
+    assert loads.load(specimen, ours, content).quarantined == {reason: specimen.leg_count()}
+    done = retry(ours)
+    assert (done.accepted, done.failed) == (0, {reason: specimen.leg_count()})
+
+
+def first_rows(source: str) -> tuple[str, bytes, bytes]:
+    """Name and content of a file of two chains, and the first row of the second."""
+    if source == "nse-live-csv":
+        header = "contract,expiryDate,optionType,strikePrice,lastPrice,volume,openInterest,underlyingValue"
+        header += ",datetime"
+        row = "{s} 16-Jun-2026,16-Jun-2026,Call,{k},10.5,600,10,24000.5,2026-06-10 09:{m}:00"
+        rows = [row.format(s=s, k=k, m=m) for s, m in (("NIFTY", 15), ("NIFTY", 20)) for k in (24000, 24050)]
+    else:
+        header = "Symbol,Expiry,Strike,CE_LTP,CE_OI,CE_Volume,PE_LTP,PE_OI,PE_Volume,Spot,%Change"
+        header += ",timestamp,Max_Pain"
+        row = "{s},2026-02-24,{k},10.5,650,650,1.5,650,650,{k},0,2026-02-02 10:00:00,0"
+        rows = [row.format(s=s, k=k) for s in ("NIFTY", "BANKNIFTY") for k in (24000, 24050)]
+    return "polls.csv", "\n".join([header, *rows, ""]).encode(), rows[2].encode()
+
+
+@pytest.mark.parametrize("source", ["nse-live-csv", "kite-poll"])
+def test_a_line_that_begins_a_chain_is_not_taken_for_one_of_the_chain_before(
+    source: str, loads: Loads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, content, first = first_rows(source)
+    ours, other = lake_with(loads.folder / "ours"), lake_with(loads.folder / "other")
+    path = loads.folder / name
+    path.write_bytes(content)
+    with monkeypatch.context() as patch:
+        read_row = csv_table.read_row
+
+        def strict(line: str, header: Any) -> Any:
+            row = read_row(line, header)
+            return (
+                row._replace(fields={}, fault=("ragged_row", "so it seems"))
+                if line == first.decode()
+                else row
+            )
+
+        patch.setattr(csv_table, "read_row", strict)
+        assert set(load(ours, ADAPTERS[source], [path]).quarantined) == {"ragged_row"}
+    done = retry(ours)
+    assert (done.accepted, done.failed) == (done.tried, {})
+    load(other, ADAPTERS[source], [path])
+    assert without_receipt(rows_of(ours)) == without_receipt(rows_of(other))
+
+
+NO_TEXT = b"4\xff\xe92"
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Every text in a parsed document."""
+    if isinstance(value, dict):
+        yield from chain.from_iterable(map(texts_in, value.values()))
+    elif isinstance(value, list):
+        yield from chain.from_iterable(map(texts_in, value))
+    elif isinstance(value, str):
+        yield value
+
+
+def test_bytes_that_are_no_text_come_back_as_they_came_when_their_file_is_gone(
+    specimen: Any, loads: Loads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number_field = specimen.number_fields[0]
+    content = specimen.with_value(number_field, "MARK").replace(b"MARK", NO_TEXT)
+    if not specimen.is_text and content.count(NO_TEXT) != 1:
+        pytest.skip("its texts are checked or packed together: none of them can be read")
+    ours, other = lake_with(loads.folder / "ours"), lake_with(loads.folder / "other")
+    with monkeypatch.context() as patch:
+        # As if the file were too large to be kept whole.
+        patch.setattr(recorded_file, "KEPT_WHOLE_BYTES", 0)
+        loads.load(specimen, ours, content)
+    loads.path(specimen).unlink()
+    rows = [row for row in rows_of(ours, "quarantine") if json.loads(row["origin"])["kind"] != "file"]
+    assert 1 <= len(rows) <= 2
+
+    whole = [line for line in content.splitlines() if NO_TEXT in line] if specimen.reads == "lines" else []
+    for row in rows:
+        words = ["--root", str(ours.root), "ingest", "quarantine", "show", row["reject_id"]]
+        assert call(words).exit_code == 0
+        told = json.loads(call([*words, "--output", "json"]).stdout)
+        came = [
+            text.encode("utf-8", "surrogateescape") for text in texts_in([told["payload"], told["origin"]])
+        ]
+        assert any(NO_TEXT in each for each in came)
+        assert set(whole) <= set(came)
+
+    # What an adapter that knows these bytes makes of them shows that they are still there.
+    read_row = csv_table.read_row
+
+    def knowing(line: str, header: Any) -> Any:
+        return read_row(line, header)._replace(fault=None)
+
+    for module in (csv_table, retry_candles, retry_legs):
+        monkeypatch.setattr(module, "read_row", knowing)
+    null = NO_TEXT.decode("utf-8", "surrogateescape")
+    changed = fix(specimen, nulls=ADAPTERS[specimen.source].wire.nulls | {null})
+    if json.loads(rows[0]["origin"])["kind"] == "row":
+        # The row is read by the adapter of its file, which here takes the place of the one that is known.
+        known = loads.known[specimen.source]
+        changed = {"adapters": {**loads.known, specimen.source: Knowing(known, NO_TEXT)}}
+    done = retry(ours, **changed)
+    assert (done.accepted, list(done.failed)) == (len(rows), ["file_not_at_hand"] * specimen.is_text)
+    loads.load(specimen, other, specimen.with_value(number_field, ""))
+    came_in = rows_of(ours, specimen.table)
+    assert without_receipt(came_in) == without_receipt(rows_of(other, specimen.table))
+
+
+class Knowing:
+    """An adapter for which some bytes are a missing number."""
+
+    def __init__(self, known: FormatAdapter, null: bytes) -> None:
+        self._known, self._null = known, null
+        self.name, self.about, self.suffixes = known.name, known.about, known.suffixes
+        self.recognises = known.recognises
+
+    def read(self, path: Path, reference: ReferenceData) -> Iterator[ChainUpdate | CandleUpdate | FileReject]:
+        content = path.read_bytes()
+        if self._null in content:
+            path.write_bytes(content.replace(self._null, b""))
+        return self._known.read(path, reference)
