@@ -134,7 +134,7 @@ class Dashboard:
             if section not in self.live:
                 raise NotFoundException
             if self.live.is_full:
-                # htmx tries again later.
+                # The page's script tries again.
                 return Response("too many pages are open\n", status_code=503, media_type="text/plain")
             headers = {"x-accel-buffering": "no"}
             return Stream(self.live.stream(section), media_type="text/event-stream", headers=headers)

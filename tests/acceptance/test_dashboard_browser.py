@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import re
+import signal
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 from browser import Watched, chromium, watched
 from explained_lake import explain
 from health_lake import NOW, PLENTY, HealthLake, at, build
-from page_server import Served, noon, serving
+from page_server import Served, noon, running, serving
 
 from catalog.calendar import SessionCalendar
 from catalog.database import opened_database
@@ -260,10 +262,92 @@ def test_rows_that_are_spooled_appear_and_a_server_that_goes_is_told(
             opened(seen, served, "/")
             made.spool_rows("live", 4_321, spooled=NOW)
             expect(seen.page.locator("#now-NSE")).to_contain_text("4,321", timeout=8_000)
-        seen.page.wait_for_selector('#link[data-state="lost"]', timeout=20_000)
-        seen.page.wait_for_selector("#now-NSE.is-stale", timeout=20_000)
+            assert not seen.page.locator("#cut").is_visible()
+        expect(seen.page.locator("#cut")).to_contain_text("No connection", timeout=5_000)
+        assert seen.page.get_attribute("#link", "data-state") == "lost"
+        # At once, though none of its figures is old enough by itself.
+        expect(seen.page.locator("#now-NSE")).to_have_class(re.compile("is-stale"), timeout=1_500)
         assert "stale" in seen.page.inner_text("#now-NSE")
         seen.picture("now-stale-desktop-light")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot halt a process and let it go on")
+def test_a_server_that_falls_silent_is_told_wherever_the_reader_is(
+    browser: Browser, lake: HealthLake
+) -> None:
+    # No connection is closed: a network that is gone, a machine that sleeps.
+    with running(lake) as (process, url), watched(browser, size="phone") as seen:
+        for path in ("", "chain", "lake"):
+            seen.page.goto(url + path)
+            seen.page.wait_for_selector('#link[data-state="live"]', timeout=20_000)
+            seen.page.evaluate("scrollTo(0, document.body.scrollHeight)")
+            process.send_signal(signal.SIGSTOP)
+            try:
+                expect(seen.page.locator("#cut")).to_be_in_viewport(timeout=8_000)
+            finally:
+                process.send_signal(signal.SIGCONT)
+            expect(seen.page.locator("#cut")).to_be_hidden(timeout=20_000)
+
+
+def test_a_rule_is_whole_on_a_phone(browser: Browser, served: Served) -> None:
+    with watched(browser, size="phone") as seen:
+        opened(seen, served, "/health")
+        row = seen.page.locator("#health-BSE").get_by_role("row", name=re.compile("feed_stale"))
+        expect(row.get_by_role("cell")).to_have_count(3, timeout=20_000)
+        assert "31 m 20 s" in row.inner_text()
+        sticks_out = seen.page.evaluate(
+            """() => [...document.querySelectorAll(".rule-table tbody :is(th, td)")]
+                .filter((one) => one.getBoundingClientRect().right > innerWidth)
+                .map((one) => one.textContent)"""
+        )
+        assert sticks_out == []
+
+
+def test_lines_differ_in_the_legend_by_more_than_their_colour(browser: Browser, served: Served) -> None:
+    with watched(browser) as seen:
+        opened(seen, served, "/chain")
+        lines = seen.page.locator("#chain-pcr .line-sign line")
+        expect(lines).to_have_count(3, timeout=20_000)
+        assert len({lines.nth(place).get_attribute("stroke-dasharray") for place in range(3)}) == 3
+
+
+def test_a_slider_that_is_dragged_is_followed(browser: Browser, served: Served) -> None:
+    with watched(browser) as seen:
+        page = seen.page
+        opened(seen, served, "/chain")
+        moment = page.locator("#chain-moment")
+        last = int(page.get_attribute("#chain-place", "max") or 0)
+        # A hand that never rests: something must come before it does.
+        page.evaluate(
+            """() => {
+                const field = document.getElementById("chain-place");
+                window.moving = setInterval(() => {
+                    field.value = Number(field.value) - 1;
+                    field.dispatchEvent(new Event("input", { bubbles: true }));
+                }, 40);
+            }"""
+        )
+        expect(moment).not_to_have_attribute("data-place", str(last), timeout=10_000)
+        page.evaluate("clearInterval(window.moving)")
+        at = page.input_value("#chain-place")
+        expect(moment).to_have_attribute("data-place", at, timeout=20_000)
+        expect(page.locator("#chain-time")).to_contain_text(f"chain {int(at) + 1} of")
+        expect(page.locator("#chain-place-told")).to_have_text("")
+    assert seen.complaints == []
+
+
+def test_a_folder_without_a_lake_is_no_failure(browser: Browser, tmp_path: Path) -> None:
+    empty = HealthLake(tmp_path)
+    empty.settings.root.mkdir()
+    with serving(empty.settings, clock=noon) as served, watched(browser) as seen:
+        for path in ("/", "/health"):
+            opened(seen, served, path)
+            expect(seen.page.get_by_text("There is no lake in this folder yet").first).to_be_visible(
+                timeout=20_000
+            )
+            assert seen.page.locator(".failed").count() == 0
+            seen.picture(f"empty-{path.strip('/') or 'now'}-desktop-light")
+    assert seen.complaints == []
 
 
 def test_it_says_what_it_can_without_a_script(browser: Browser, served: Served) -> None:

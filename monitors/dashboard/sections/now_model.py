@@ -119,6 +119,7 @@ class ExchangeNow:
         batches: The newest micro-batches.
         problem: What could not be read.
         looked_at: When all this was looked at.
+        has_lake: Whether there is a lake at all.
     """
 
     exchange: str
@@ -135,6 +136,7 @@ class ExchangeNow:
     batches: tuple[Mapping[str, Any], ...]
     problem: str
     looked_at: datetime
+    has_lake: bool = True
 
 
 def newest_chains(session: Session) -> list[dict[str, Any]]:
@@ -234,6 +236,7 @@ def exchange_now(
     chains: Sequence[Mapping[str, Any]],
     batches: Sequence[Mapping[str, Any]],
     problem: str,
+    has_lake: bool = True,
 ) -> ExchangeNow:
     """The card of one exchange."""
     state = session_state(calendar, exchange, now)
@@ -260,4 +263,5 @@ def exchange_now(
         tuple(batches),
         problem or look.problem,
         now,
+        has_lake,
     )
