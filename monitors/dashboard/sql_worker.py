@@ -25,6 +25,7 @@ import pyarrow as pa
 from lake.errors import StrikelakeError
 from lake.session import Session
 from lake.table import Lake
+from monitors.dashboard.sql_check import check_statement
 
 CELL_CHARS = 2_000
 """A text of the page's table is cut here; CSV has more."""
@@ -62,13 +63,14 @@ def _run(order: dict[str, Any]) -> dict[str, Any]:
     limit, zone = int(order["rows"]), ZoneInfo(order["timezone"])
     with Session(lake) as session:
         session.confine(memory_mb=int(order["memory_mb"]), threads=1)
+        sql = str(order["sql"])
         if order["system_limit"]:
             _limit_memory(int(order["memory_mb"]))
         alarm = threading.Timer(float(order["timeout_s"]), session.interrupt)
         alarm.daemon = True
         alarm.start()
         try:
-            found = session.table(str(order["sql"]), limit=limit + 1)
+            found = session.table(sql, limit=limit + 1, check=check_statement)
         finally:
             alarm.cancel()
     more, found = found.num_rows > limit, found.slice(0, limit)
