@@ -23,9 +23,9 @@ STANDS_OUT = 0.1
 """Share of all contributions, in absolute size, that the strongest must have to be called a reason."""
 
 WEIGHS_LOG_ODDS = 0.04
-"""And its size in itself. A probability is the logistic function of its class's score, the others held: a step
-c of the score moves it by tanh(c / 4) at most, and this one by less than the percentage point that is told.
-Without it the largest of ten contributions to a row that says nothing would stand out."""
+"""And its size in itself. A probability is the logistic function of its class's score, the others held:
+a step c of the score moves it by tanh(c / 4) at most, and this one by less than the percentage point that is
+told. Without it the largest of ten contributions to a row that says nothing would stand out."""
 
 USUAL = 0.5
 """Within so many standard deviations of training a level is called usual."""

@@ -18,6 +18,8 @@ from urllib.parse import quote, urlsplit
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from monitors.dashboard.wrong_tokens import WrongTokens
+
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _CSP = (
@@ -136,9 +138,10 @@ def host_of(authority: str) -> str:
 class Guard:
     """ASGI application around another, see the module."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(self, app: ASGIApp, access: Access, wrong: WrongTokens) -> None:
         self.app = app
         self.access = access
+        self.wrong = wrong
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it."""
@@ -163,6 +166,11 @@ class Guard:
         who = self.access.who(headers, peer)
         path = str(scope["path"])
         if who is None and not path.startswith(_OPEN_PATHS):
+            if self.access.token is not None and "authorization" in headers:
+                wait_s = self.wrong.count(peer)
+                if wait_s:
+                    await _answer(send, 429, "Too many wrong tokens.", {"retry-after": str(wait_s)})
+                    return
             await self._turn_away(scope, headers, send)
             return
         scope.setdefault("state", {})["who"] = who or ""

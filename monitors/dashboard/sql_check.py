@@ -1,9 +1,9 @@
 """What a statement from outside may name: the lake's tables and views, and functions that tell nothing else.
 
-A file cannot be read and a setting not changed anyhow (`lake.session.Session.confine`). But DuckDB tells of the
-machine it runs on as well: paths of settings, of databases and of files, extensions, secrets, logs. Such
-relations and functions are refused by DuckDB's own syntax tree of a statement, by what is allowed and not by what
-is known to tell: a later version may have more of them.
+A file cannot be read and a setting not changed anyhow (`lake.session.Session.confine`). But DuckDB tells of
+the machine it runs on as well: paths of settings, of databases and of files, extensions, secrets, logs. Such
+relations and functions are refused by DuckDB's own syntax tree of a statement, by what is allowed and not
+by what is known to tell: a later version may have more of them.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from monitors.dashboard.sections import SECTIONS
 from monitors.dashboard.sections.section import Section
 from monitors.dashboard.security import Access
 from monitors.dashboard.server import Server, bound, configured
+from monitors.dashboard.wrong_tokens import WrongTokens
 from monitors.rules import load_rules
 
 PROGRAM = [sys.executable, "-u", "-c", "from lake.cli import main; main()"]
@@ -84,11 +85,14 @@ def serving(
     clock: Callable[[], datetime] | None = None,
     access: Access | None = None,
     sections: Sequence[Section] = SECTIONS,
+    wrong: WrongTokens | None = None,
 ) -> Iterator[Served]:
     """Serve the page of a lake until the block ends."""
     more = {} if clock is None else {"clock": clock}
     rules = load_rules(settings.rules_file or settings.root / "rules.yaml")
-    dashboard = Dashboard(Backend.of(settings, rules, **more), access or Access(), sections=sections)
+    dashboard = Dashboard(
+        Backend.of(settings, rules, **more), access or Access(), sections=sections, wrong=wrong
+    )
     listening = bound("127.0.0.1", 0)
     server = Server(configured(dashboard), dashboard)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
