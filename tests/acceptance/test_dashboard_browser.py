@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import sys
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,15 @@ from health_lake import NOW, PLENTY, HealthLake, at, build
 from page_server import Served, noon, running, serving
 
 from catalog.calendar import SessionCalendar
+from catalog.contracts import SIGNALS
 from catalog.database import opened_database
 from catalog.datasets import create
 from lake.process_lock import ProcessLock
 from lake.spool import Queue
 from monitors.dashboard.sections import SECTIONS
 from monitors.dashboard.security import Access
+from monitors.drift import DriftScore
+from monitors.drift_record import record
 from monitors.rules import load_rules
 from monitors.service import Service
 
@@ -65,13 +69,19 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> HealthLake:
         create(
             made.settings.lake, engine, "autumn", tables=["option_chain"], first=NOW.date(), last=NOW.date()
         )
-    for minute in (40, 45, 50, 55, 60):
+    checked(made, minutes=(40, 45, 50, 55, 60))
+    return made
+
+
+def checked(made: HealthLake, *, minutes: Sequence[int]) -> None:
+    """Let the monitors look at some minutes after eleven."""
+    rules = load_rules(made.settings.rules_file or made.settings.root / "rules.yaml")
+    for minute in minutes:
         moment = at(11 + minute // 60, minute % 60, 20).astimezone(UTC)
         Service(
-            made.settings, SessionCalendar.load(), load_rules(), disk_usage=lambda _: PLENTY,
+            made.settings, SessionCalendar.load(), rules, disk_usage=lambda _: PLENTY,
             clock=lambda now=moment: now,
         ).check()  # fmt: skip
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -348,6 +358,94 @@ def test_a_folder_without_a_lake_is_no_failure(browser: Browser, tmp_path: Path)
             assert seen.page.locator(".failed").count() == 0
             seen.picture(f"empty-{path.strip('/') or 'now'}-desktop-light")
     assert seen.complaints == []
+
+
+SPITE = (
+    """'"><img src=x onerror="document.title='run'"><script>document.title='run'</script>{{7*7}}\u2028&lt;"""
+)
+
+
+def spiteful(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A feed that stopped, and a symbol and a source that a browser would run, if it were let."""
+    named = [{**row, "source": SPITE} if row["symbol"] == "BANKNIFTY" else row for row in late(rows)]
+    return [{**row, "symbol": SPITE} if row["symbol"] == "SENSEX" else row for row in named]
+
+
+@pytest.fixture(scope="module")
+def spiteful_lake(tmp_path_factory: pytest.TempPathFactory) -> HealthLake:
+    """Spite in whatever comes from data: symbols, features, narratives, models, rules, evidence, comments."""
+    made = build(tmp_path_factory.mktemp("spite"), change=spiteful)
+    rules = made.folder / "rules.yaml"
+    summary = f"{SPITE.replace('{', '{{').replace('}', '}}')} for {{value:.0f}} s"
+    rules.write_text(f"rules:\n  feed_stale:\n    summary: {json.dumps(summary)}\n", encoding="utf-8")
+    made.further = {"alerts_log": made.folder / "alerts.log", "rules_file": rules}
+    feature = {"name": SPITE, "value": 1.0, "z": 1.0, "magnitude": 0.5, "contribution": 0.1}
+    given = {
+        "date": NOW.date(), "exchange": "NSE", "event_time": NOW, "received_time": NOW, "symbol": SPITE,
+        "signal": SPITE, "confidence": 0.6, "probabilities": {"BUY": 0.6, "HOLD": 0.3, "SELL": 0.1},
+        "regime": {"vix": SPITE, "trend": None, "expiry": None}, "model_version": SPITE, "dataset": SPITE,
+        "dataset_digest": SPITE, "depth": "exact", "top_features": [feature], "narrative": SPITE,
+        "source": SPITE, "expected": -0.5, "raw_score": 0.5,
+    }  # fmt: skip
+    made.commit(SIGNALS, [given])
+    start = at(11, 0).astimezone(UTC)
+    score = DriftScore(
+        window_start=start, window_end=start + timedelta(minutes=30), date=NOW.date(), exchange="NSE",
+        symbol=SPITE, feature=SPITE, method="level", score=2.0, threshold=1.0, p_value=0.5, effective_n=9.0,
+        drifted=True, verdict=SPITE, row_count=30, dataset=SPITE,
+    )  # fmt: skip
+    record(made.settings.lake, [score])
+    made.mirror()
+    checked(made, minutes=(40, 60))
+    return made
+
+
+def test_spite_in_whatever_comes_from_data_is_shown_and_not_run(
+    browser: Browser, spiteful_lake: HealthLake
+) -> None:
+    with serving(spiteful_lake.settings, clock=noon) as served, watched(browser) as seen:
+        page = seen.page
+        shown = set()
+        for path in [*(one.path for one in SECTIONS), *TABS]:
+            opened(seen, served, path)
+            page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+            nothing_ran(seen)
+            if "onerror" in page.inner_text("main"):
+                shown.add(path)
+        assert shown >= {"/", "/chain", "/drift", "/health", "/model/signals"}
+        opened(seen, served, "/health")
+        alert = page.locator(".alert", has_text="BSE feed_stale").first
+        alert.locator("summary").first.click()
+        assert "onerror" in alert.inner_text()
+        alert.get_by_label("What you do about it").fill(SPITE)
+        alert.get_by_role("button", name="I have seen it").click()
+        expect(alert.locator(".pill", has_text="seen by")).to_be_visible(timeout=20_000)
+        alert.get_by_label("Why").fill(SPITE)
+        alert.get_by_role("button", name="Tell nobody of it").click()
+        expect(page.get_by_role("button", name=re.compile("End silence"))).to_be_visible(timeout=20_000)
+        nothing_ran(seen)
+        opened(seen, served, "/lake")
+        quoted = SPITE.replace("'", "''")
+        name = SPITE.replace('"', '""')
+        for sql in (
+            f'SELECT range AS a, range + 1 AS "{name}" FROM range(5)',
+            f"SELECT DISTINCT symbol, '{quoted}' AS t FROM option_chain",
+            f'SELECT nothing FROM "{name}"',
+            f"SELECT '{quoted}'::INTEGER",
+        ):
+            page.fill("#sql", sql)
+            with page.expect_response("**/lake/sql", timeout=30_000):
+                page.click("#sql-run")
+            expect(page.locator("#sql-result")).to_contain_text("onerror", timeout=20_000)
+            nothing_ran(seen)
+    assert seen.complaints == []
+    assert seen.outside == []
+
+
+def nothing_ran(seen: Watched) -> None:
+    """What came from data made no element, and the title is ours."""
+    assert seen.page.locator("img[src='x'], main script:not([src]), [onerror]").count() == 0
+    assert seen.page.title().endswith("strikelake")
 
 
 def test_it_says_what_it_can_without_a_script(browser: Browser, served: Served) -> None:

@@ -116,6 +116,35 @@ class TestForgery:
         assert "another site" in answer.text
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize(
+    ("mode", "dest"),
+    [
+        ("no-cors", "image"),
+        ("cors", "empty"),
+        ("no-cors", "script"),
+        ("navigate", "iframe"),
+        ("navigate", "object"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/live/now", "/metrics", "/static/app.js"])
+def test_another_site_can_load_no_part_of_it(
+    page: Served, site: str, mode: str, dest: str, path: str
+) -> None:
+    headers = {"sec-fetch-site": site, "sec-fetch-mode": mode, "sec-fetch-dest": dest}
+    with page.client(headers=headers) as client:
+        answer = client.get(path)
+    assert answer.status_code == 403
+    assert page.dashboard.live.pages == 0
+
+
+def test_a_link_on_another_site_leads_here(page: Served) -> None:
+    headers = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    with page.client(headers=headers) as client:
+        assert client.get("/health").status_code == 200
+        assert client.post("/lake/sql", data={"sql": "SELECT 1"}).status_code == 403
+
+
 def test_cookies_are_out_of_reach_of_scripts_and_other_sites(page: Served) -> None:
     with page.client() as client:
         cookie = client.get("/").headers["set-cookie"].lower()
