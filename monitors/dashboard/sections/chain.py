@@ -86,9 +86,15 @@ class ChainLook:
             "key": key, "chain": chain, "place": place, "places": len(steps),
             "follows": urlencode(newest) if follows else "",
             "every_s": _OPEN_EVERY_S if is_open else _CLOSED_EVERY_S,
+            "stale_after": self._stale_after_s() if follows and is_open else 0,
             "oi": oi_chart(chain), "smile": smile_chart(chain), "query": urlencode(chosen),
             "address": f"/chain?{urlencode(newest if follows else chosen | {'at': at})}",
         }  # fmt: skip
+
+    def _stale_after_s(self) -> float:
+        """Age of the newest chain that a rule calls stale; 0 where none does."""
+        rules = self._backend.rules.enabled
+        return next((one.threshold for one in rules if one.metric == "feed_age_s"), 0)
 
     async def course(self, key: ChainKey) -> list[Values]:
         """Every chain of the session.

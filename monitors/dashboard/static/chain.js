@@ -74,6 +74,13 @@
     if (!missed) follow();
     else if (told) told.textContent = "▲ That moment could not be read: what is shown is another.";
   });
+  // A list of strikes opens at the money: its ends are what nobody trades.
+  document.addEventListener("toggle", (event) => {
+    if (event.target.id !== "chain-legs" || !event.target.open) return;
+    const list = event.target.querySelector(".scroll");
+    const row = list?.querySelector("tr.atm");
+    if (row) list.scrollTop = row.offsetTop - (list.clientHeight - row.offsetHeight) / 2;
+  }, true);
   document.addEventListener("change", (event) => { if (event.target.form?.id === "chain-form") play(false); });
   document.addEventListener("htmx:after:swap", () => {
     // What is shown can be sent on as a link.

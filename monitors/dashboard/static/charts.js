@@ -57,11 +57,17 @@
     });
   }
 
+  // The word that all labels begin with, e.g. the column of a result that was split by others.
+  function shared(series) {
+    const [word] = series[0].label.split(" ");
+    return series.every((one) => one.label.startsWith(`${word} `)) ? word : undefined;
+  }
+
   // What an axis counts: the unit that its series share, else what they are.
   function axisLabel(series) {
     const units = [...new Set(series.map((one) => one.unit))];
     const text = series.length === 1 ? [series[0].label, series[0].unit].filter(Boolean).join(", ")
-      : units.length === 1 && units[0] ? units[0] : series.map((one) => one.label).join(" / ");
+      : units.length === 1 && units[0] ? units[0] : shared(series) ?? series.map((one) => one.label).join(" / ");
     return text.length <= 42 ? text : undefined;
   }
 
