@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from browser import Watched, chromium, watched
 from explained_lake import explain
-from health_lake import NOW, PLENTY, HealthLake, at, build
+from health_lake import NOW, PLENTY, HealthLake, at, build, chain_rows
 from page_server import Served, noon, running, serving
 
 from catalog.calendar import SessionCalendar
-from catalog.contracts import SIGNALS
+from catalog.contracts import OPTION_CHAIN, SIGNALS
 from catalog.database import opened_database
 from catalog.datasets import create
 from lake.process_lock import ProcessLock
@@ -343,6 +343,21 @@ def test_a_slider_that_is_dragged_is_followed(browser: Browser, served: Served) 
         expect(moment).to_have_attribute("data-place", at, timeout=20_000)
         expect(page.locator("#chain-time")).to_contain_text(f"chain {int(at) + 1} of")
         expect(page.locator("#chain-place-told")).to_have_text("")
+    assert seen.complaints == []
+
+
+def test_the_course_of_a_session_goes_on_as_its_chains_come(browser: Browser, tmp_path: Path) -> None:
+    made = build(tmp_path)
+    with serving(made.settings, clock=noon) as served, watched(browser) as seen:
+        page = seen.page
+        opened(seen, served, "/chain")
+        page.locator("#chain-pcr summary").click()
+        values = page.locator("#chain-pcr .chart-table tbody tr")
+        expect(values).to_have_count(166, timeout=20_000)
+        made.commit(OPTION_CHAIN, chain_rows(opening=at(12, 1), until=at(12, 2)), sequence=9)
+        expect(page.locator("#chain-time")).to_contain_text("12:02:00", timeout=20_000)
+        # The chart as well, which stood open at its table.
+        expect(values).to_have_count(168, timeout=20_000)
     assert seen.complaints == []
 
 
