@@ -22,6 +22,11 @@ EVEN = 1.25
 STANDS_OUT = 0.1
 """Share of all contributions, in absolute size, that the strongest must have to be called a reason."""
 
+WEIGHS_LOG_ODDS = 0.04
+"""And its size in itself. A probability is the logistic function of its class's score, the others held:
+a step c of the score moves it by tanh(c / 4) at most, and this one by less than the percentage point that is
+told. Without it the largest of ten contributions to a row that says nothing would stand out."""
+
 USUAL = 0.5
 """Within so many standard deviations of training a level is called usual."""
 
@@ -68,7 +73,8 @@ def narrative(
         return f"No feature speaks for or against it: {lean}, as often as in training."
     phrases = "; ".join(f"{phrase(r)} ({'for' if (r.contribution or 0) > 0 else 'against'})" for r in told)
     pulls = math.fsum(reason.contribution or 0.0 for reason in reasons)
-    if told[0].magnitude < STANDS_OUT or pulls <= 0:
+    is_faint = told[0].magnitude < STANDS_OUT or abs(told[0].contribution or 0.0) < WEIGHS_LOG_ODDS
+    if is_faint or pulls <= 0:
         return f"No single reason stands out; {phrases}: {lean}."
     return f"{_capital(phrases)}: {lean}."
 

@@ -11,9 +11,6 @@ from lake.spool import Queue, Spool
 HEARD_WITHIN_S = 5.0
 """An app tells its queue once a second at least: after this nothing is known of it."""
 
-NEARLY_FULL = 0.8
-"""Share of the queue's capacity: what is beyond it, the oldest updates pay for."""
-
 
 @dataclass(frozen=True, slots=True)
 class AppQueue:

@@ -16,7 +16,7 @@ _CLOCK_WORDS = frozenset({"current_date", "current_time", "current_timestamp", "
 _ALSO_REFUSED = frozenset({"ago", "pg_conf_load_time", "pg_postmaster_start_time", "version"})
 """They are not called volatile."""
 
-_PURE_TABLE_FUNCTIONS = frozenset(
+PURE_TABLE_FUNCTIONS = frozenset(
     {"range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree", "summary"}
 )
 """Every other table function reads files, settings or DuckDB's own state, or runs text as SQL."""
@@ -99,7 +99,7 @@ def _check_functions(what: str, found: list[Node], refused: frozenset[str]) -> N
         kind = node.get("type")
         if kind == "TABLE_FUNCTION":
             name = str(node["function"].get("function_name", "")).casefold()
-            if name not in _PURE_TABLE_FUNCTIONS:
+            if name not in PURE_TABLE_FUNCTIONS:
                 raise QueryError(
                     f"{what} calls {name}(): a dataset is made of the rows of its tables, not of files or "
                     "settings, which change"

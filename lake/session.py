@@ -161,7 +161,12 @@ class Session:
         self._connection.close()
 
     def table(
-        self, sql: str, parameters: Mapping[str, Any] | None = None, *, limit: int | None = None
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        limit: int | None = None,
+        check: Callable[[duckdb.DuckDBPyConnection, str], None] | None = None,
     ) -> pa.Table:
         """Run one query and return its rows; Ctrl-C stops it.
 
@@ -169,6 +174,7 @@ class Session:
             sql: One statement that reads: SELECT, DESCRIBE, SUMMARIZE ...; `$name` marks a parameter.
             parameters: Values by name.
             limit: Rows at most.
+            check: Looks at the statement before it is bound or run, and raises if it may not be.
 
         Returns:
             The rows; of columns of one name, the second is called `name_1`, and so on.
@@ -181,6 +187,8 @@ class Session:
         given = dict(parameters or {})
         try:
             self._check_reads(sql)
+            if check is not None:
+                check(self._connection, sql)
             with self._bound_for(sql, given) as bound:
                 return self._interruptible(lambda: self._run(bound, given, limit))
         except duckdb.Error as error:

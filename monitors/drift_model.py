@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -85,6 +86,17 @@ def read_reference(folder: Path) -> ModelReference:
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelNotReadableError(f"{file} is no model.json of ours: {error!r}") from error
+
+
+def feature_counts(models: Path, exchange: str, versions: Collection[str]) -> dict[str, int]:
+    """How many features each of some models has, of those whose folder is still there and can be read."""
+    found = {}
+    # Looked up among what is there: a version comes from a table, and never becomes a path.
+    for file in (models / exchange).glob(f"*/{INFO_FILE}"):
+        if file.parent.name in versions:
+            with suppress(ModelNotReadableError):
+                found[file.parent.name] = len(read_reference(file.parent).features)
+    return found
 
 
 def profile_of(

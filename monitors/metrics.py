@@ -131,6 +131,7 @@ _ALL = (
     Metric("dropped_rows", _ROWS, "rows given up since the spools were made"),
     Metric("spooled_rows", _ROWS, "rows that wait to be committed"),
     Metric("writer_lag_s", _SECONDS, "how long the oldest spooled row has been waiting"),
+    Metric("queue_used_pct", _PERCENT, "fullest queue in an app's memory, within ten seconds", of_lake=True),
     Metric("spool_used_pct", _PERCENT, "fullest spool, of raw_stream_spool_max_bytes", of_lake=True),
     Metric("writer_stopped", "0 or 1", "the app's spool is there and nobody commits it", of_lake=True),
     Metric(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from lake.app_queue import app_queue
 from lake.process_lock import is_held
 from lake.spool import Spool
 from lake.table import Lake
@@ -21,6 +23,7 @@ def stream_probes() -> list[Probe]:
     return [
         Probe("ledger", ("ledger_difference_rows", "dropped_rows"), _ledger),
         Probe("backlog", ("spooled_rows", "writer_lag_s"), _backlog),
+        Probe("app queue", ("queue_used_pct",), _app_queue, of_lake=True),
         Probe("spool size", ("spool_used_pct",), _spool_size, of_lake=True),
         Probe("writer", ("writer_stopped",), _writer, of_lake=True),
         Probe("registry", ("registry_behind_commits",), _registry, of_lake=True),
@@ -81,6 +84,28 @@ def _backlog(around: Surroundings, moment: Moment) -> Sequence[Sample]:
         Sample("spooled_rows", moment.exchange, float(rows), facts=facts),
         Sample("writer_lag_s", moment.exchange, lag_s, facts=facts),
     ]
+
+
+def _app_queue(around: Surroundings, moment: Moment) -> Sequence[Sample]:
+    """The fullest queue of an app that is heard; what one told before it died is no measurement."""
+    with _spools(around.settings.lake) as spools:
+        found = [one for one in map(app_queue, spools) if one is not None]
+    known = {one.app_id: queue for one in found if (queue := one.known(around.now)) is not None}
+    silent = sorted(one.app_id for one in found if one.runs and one.app_id not in known)
+    facts: dict[str, Any] = {
+        "queues": [
+            {"app_id": app_id, "waiting": one.waiting, "highest": one.highest, "capacity": one.capacity}
+            for app_id, one in known.items()
+        ],
+        "silent": silent,
+    }
+    if not known:
+        why = f"{', '.join(silent)} does not tell of its queue" if silent else "no app runs that has a queue"
+        return [Sample("queue_used_pct", moment.exchange, None, why=why, facts=facts)]
+    fullest = max(known, key=lambda app_id: known[app_id].highest / known[app_id].capacity)
+    queue = known[fullest]
+    facts |= {"app_id": fullest, "highest": queue.highest, "capacity": queue.capacity}
+    return [Sample("queue_used_pct", moment.exchange, 100.0 * queue.highest / queue.capacity, facts=facts)]
 
 
 def _spool_size(around: Surroundings, moment: Moment) -> Sequence[Sample]:

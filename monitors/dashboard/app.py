@@ -33,6 +33,7 @@ from monitors.dashboard.sections import SECTIONS
 from monitors.dashboard.sections.section import Section
 from monitors.dashboard.security import Access, Guard
 from monitors.dashboard.strip import strip_of
+from monitors.dashboard.wrong_tokens import WrongTokens
 from monitors.prometheus import CONTENT_TYPE
 
 logger = logging.getLogger(__name__)
@@ -45,14 +46,23 @@ _COOKIE_S = 30 * 86_400
 class Dashboard:
     """The application, and what a server has to stop."""
 
-    def __init__(self, backend: Backend, access: Access, *, sections: Sequence[Section] = SECTIONS) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        access: Access,
+        *,
+        sections: Sequence[Section] = SECTIONS,
+        wrong: WrongTokens | None = None,
+    ) -> None:
         """Put the page of one lake together; nothing is read yet.
 
         Args:
             backend: The lake.
             access: Who may look.
             sections: In the order of the navigation.
+            wrong: Counts wrong tokens.
         """
+        wrong = wrong or WrongTokens()
         self.backend = backend
         self.access = access
         self.renderer = Renderer(environment(backend.zone))
@@ -65,7 +75,7 @@ class Dashboard:
         self._closing = [one.close for one in opened.values()]
         produce = {name: partial(self._fragments, one.live) for name, one in opened.items()}
         self.live = LiveFeed(produce)
-        handlers: list[Any] = [self._stream(), self._metrics(), *_login(access)]
+        handlers: list[Any] = [self._stream(), self._metrics(), *_login(access, wrong)]
         for section in sections:
             self.renderer.sections[section.name] = section
             handlers += opened[section.name].handlers
@@ -94,7 +104,7 @@ class Dashboard:
             logging_config=None,
             debug=False,
         )  # fmt: skip
-        self.asgi: ASGIApp = Guard(self.litestar, access)
+        self.asgi: ASGIApp = Guard(self.litestar, access, wrong)
 
     @asynccontextmanager
     async def _lifespan(self, app: Litestar) -> AsyncIterator[None]:
@@ -134,7 +144,7 @@ class Dashboard:
             if section not in self.live:
                 raise NotFoundException
             if self.live.is_full:
-                # htmx tries again later.
+                # The page's script tries again.
                 return Response("too many pages are open\n", status_code=503, media_type="text/plain")
             headers = {"x-accel-buffering": "no"}
             return Stream(self.live.stream(section), media_type="text/event-stream", headers=headers)
@@ -173,27 +183,35 @@ class Dashboard:
         return Response(html, status_code=status, media_type="text/html")
 
 
-def _login(access: Access) -> list[Any]:
+def _login(access: Access, wrong: WrongTokens) -> list[Any]:
     if access.token is None:
         return []
 
     @get("/login", name="login", sync_to_thread=False)
     def ask(next: FromQuery[str] = "/") -> Template:  # noqa: A002 - the name in the address
         """The form."""
-        return Template("login.html", context={"next": _local(next), "refused": False})
+        return Template("login.html", context={"next": _local(next), "refused": False, "wait_s": 0})
 
     @post("/login", sync_to_thread=False)
     def log_in(
+        request: Request[Any, Any, Any],
         data: Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)],
     ) -> Response[Any]:
         """Look at the token."""
         target = _local(data.get("next", "/"))
         if not access.is_token(data.get("token", "").strip()):
-            return Template("login.html", context={"next": target, "refused": True}, status_code=403)
+            wait_s = wrong.count(request.client.host if request.client else "")
+            context = {"next": target, "refused": True, "wait_s": wait_s}
+            headers = {"retry-after": str(wait_s)} if wait_s else None
+            return Template(
+                "login.html", context=context, status_code=429 if wait_s else 403, headers=headers
+            )
         answer = Redirect(target, status_code=303)
         answer.set_cookie(
-            access.cookie, access.pass_of(), max_age=_COOKIE_S, httponly=True, samesite="strict"
-        )
+            access.cookie, access.pass_of(), max_age=_COOKIE_S, httponly=True, samesite="strict",
+            # Whoever lies about it harms their own cookie alone.
+            secure=request.headers.get("x-forwarded-proto", request.url.scheme) == "https",
+        )  # fmt: skip
         return answer
 
     return [ask, log_in]

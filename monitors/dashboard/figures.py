@@ -96,12 +96,16 @@ def filters(zone: ZoneInfo) -> Mapping[str, Callable[..., str]]:
     def minute(value: datetime | None) -> str:
         return NONE if value is None else value.astimezone(zone).strftime("%H:%M")
 
+    def zone_of(value: datetime | None) -> str:
+        return "" if value is None else value.astimezone(zone).tzname() or ""
+
     def day(value: date | None) -> str:
         return NONE if value is None else value.strftime("%a %d %b %Y")
 
     return {
         "number": number, "unit": unit, "measured": measured, "duration": duration, "bytes": size,
         "epoch_ms": epoch_ms, "clock": clock, "moment": moment, "short": short, "minute": minute, "day": day,
+        "zone": zone_of,
     }  # fmt: skip
 
 

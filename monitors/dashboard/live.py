@@ -74,7 +74,7 @@ class LiveFeed:
             sections: How the fragments of each section are made.
             every_s: Seconds between the end of one poll and the next.
             heartbeat_s: A stream is never silent for longer. While polls succeed and nothing changes it says
-                `beat`, with the time of the newest poll; else only that the connection is there.
+                `beat`, with the time of the newest poll; else `alive`: only that the connection is there.
             most_pages: Open streams at most.
         """
         self._topics = {name: _Topic(produce) for name, produce in sections.items()}
@@ -121,7 +121,9 @@ class LiveFeed:
                     await asyncio.wait_for(page.woken.wait(), self._heartbeat_s)
                 except TimeoutError:
                     beat = (
-                        f"event: beat\ndata: {topic.polled_ms}\n\n" if topic.polled_ms > told_ms else ":\n\n"
+                        f"event: beat\ndata: {topic.polled_ms}\n\n"
+                        if topic.polled_ms > told_ms
+                        else "event: alive\ndata: 1\n\n"
                     )
                     told_ms = topic.polled_ms
                     yield beat.encode()

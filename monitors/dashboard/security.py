@@ -2,7 +2,8 @@
 
 A page on this machine can be reached by any web site that the same browser has open. What keeps those out:
 the Host header must be one of ours (DNS rebinding), a request that changes something must come from our own
-pages (Origin, Sec-Fetch-Site, and Litestar's CSRF token), and no other site may frame the page.
+pages (Origin, Sec-Fetch-Site, and Litestar's CSRF token), and no other site may frame the page, load a part
+of it or keep a stream of it open.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from litestar.types import ASGIApp, Receive, Scope, Send
+
+from monitors.dashboard.wrong_tokens import WrongTokens
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -136,9 +139,10 @@ def host_of(authority: str) -> str:
 class Guard:
     """ASGI application around another, see the module."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(self, app: ASGIApp, access: Access, wrong: WrongTokens) -> None:
         self.app = app
         self.access = access
+        self.wrong = wrong
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it."""
@@ -163,6 +167,11 @@ class Guard:
         who = self.access.who(headers, peer)
         path = str(scope["path"])
         if who is None and not path.startswith(_OPEN_PATHS):
+            if self.access.token is not None and "authorization" in headers:
+                wait_s = self.wrong.count(peer)
+                if wait_s:
+                    await _answer(send, 429, "Too many wrong tokens.", {"retry-after": str(wait_s)})
+                    return
             await self._turn_away(scope, headers, send)
             return
         scope.setdefault("state", {})["who"] = who or ""
@@ -185,10 +194,13 @@ class Guard:
                 400,
                 "The reverse proxy's header is there more than once: it must replace that of a visitor.",
             )
+        is_ours = headers.get("sec-fetch-site", "same-origin") in {"same-origin", "none"}
+        # A link on another site may lead here; nothing else of it may so much as ask.
+        is_link = scope["method"] == "GET" and headers.get("sec-fetch-mode") == "navigate"
+        if not is_ours and not (is_link and headers.get("sec-fetch-dest", "document") == "document"):
+            return 403, "A page of another site may not do that."
         if scope["method"] in _SAFE_METHODS:
             return None
-        if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
-            return 403, "A page of another site may not do that."
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
             return 403, "A page of another site may not do that."

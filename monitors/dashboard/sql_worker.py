@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -25,22 +26,36 @@ import pyarrow as pa
 from lake.errors import StrikelakeError
 from lake.session import Session
 from lake.table import Lake
+from monitors.dashboard.sql_check import check_statement
 
 CELL_CHARS = 2_000
 """A text of the page's table is cut here; CSV has more."""
 
 _CSV_CELL_CHARS = 100_000
-_ANSWER_BYTES = 32_000_000
+_RESULT_BYTES = 32_000_000
+_CELLS = 50_000
+"""Of a page: who serves it writes them all into HTML, in a fifth of a second, while nobody else is served."""
+
+_ANSWER_BYTES = {"rows": 4_000_000, "csv": 64_000_000}
+_LESS = "ask for less, or use 'strikelake sql'"
 _EXACT = 2**53
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Also in their full width, which some spreadsheets take for the same (OWASP, CSV injection)."""
+
+_WITHIN = re.compile(rf"([;\t]\"*)(?=[{re.escape(''.join(_FORMULA))}])")
+"""Some split a line at semicolons or tabs, whatever quotes stand around them."""
 
 
 def main() -> None:
     """Take an order, run it, answer, end."""
     order: dict[str, Any] = json.loads(sys.stdin.buffer.readline() or b"{}")
     if order:
-        answer = _answer(order)
-        sys.stdout.buffer.write(json.dumps(answer, ensure_ascii=True, allow_nan=False).encode())
+        said = json.dumps(_answer(order), ensure_ascii=True, allow_nan=False).encode()
+        most = _ANSWER_BYTES["csv" if order["form"] == "csv" else "rows"]
+        if len(said) > most:
+            told = f"the result has {len(said):,} bytes as text, more than {most:,}: {_LESS}"
+            said = json.dumps({"error": told}).encode()
+        sys.stdout.buffer.write(said)
         sys.stdout.buffer.flush()
 
 
@@ -62,20 +77,26 @@ def _run(order: dict[str, Any]) -> dict[str, Any]:
     limit, zone = int(order["rows"]), ZoneInfo(order["timezone"])
     with Session(lake) as session:
         session.confine(memory_mb=int(order["memory_mb"]), threads=1)
+        sql = str(order["sql"])
         if order["system_limit"]:
             _limit_memory(int(order["memory_mb"]))
         alarm = threading.Timer(float(order["timeout_s"]), session.interrupt)
         alarm.daemon = True
         alarm.start()
         try:
-            found = session.table(str(order["sql"]), limit=limit + 1)
+            found = session.table(sql, limit=limit + 1, check=check_statement)
         finally:
             alarm.cancel()
     more, found = found.num_rows > limit, found.slice(0, limit)
-    if found.nbytes > _ANSWER_BYTES:
-        return {"error": f"the result has {found.nbytes:,} bytes, more than fit on a page: ask for less"}
+    if found.nbytes > _RESULT_BYTES:
+        return {"error": f"the result has {found.nbytes:,} bytes, more than fit on a page: {_LESS}"}
     if order["form"] == "csv":
         return {"csv": _csv(found, zone), "rows": found.num_rows, "more": more}
+    if found.num_rows * found.num_columns > _CELLS:
+        return {
+            "error": f"{found.num_columns:,} columns of {found.num_rows:,} rows are more than the {_CELLS:,} "
+            f"values that fit on a page: {_LESS}"
+        }
     columns = [{"name": one.name, "type": str(one.type), "kind": _kind(one.type)} for one in found.schema]
     return {
         "columns": columns,
@@ -177,8 +198,9 @@ def _csv_cell(value: Any, zone: ZoneInfo) -> Any:
 
 
 def _safe(text: str) -> str:
-    """A text that a spreadsheet does not take for a formula (OWASP, CSV injection)."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    """A text that a spreadsheet does not take for a formula, nor a part of it that it splits off."""
+    marked = _WITHIN.sub(r"\1'", text)
+    return f"'{marked}" if marked.startswith(_FORMULA) else marked
 
 
 if __name__ == "__main__":

@@ -5,25 +5,31 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
-from datetime import UTC, datetime
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from browser import Watched, chromium, watched
 from explained_lake import explain
-from health_lake import NOW, PLENTY, HealthLake, at, build
-from page_server import Served, noon, serving
+from health_lake import NOW, PLENTY, HealthLake, at, build, chain_rows
+from page_server import Served, noon, running, serving
 
 from catalog.calendar import SessionCalendar
+from catalog.contracts import OPTION_CHAIN, SIGNALS
 from catalog.database import opened_database
 from catalog.datasets import create
 from lake.process_lock import ProcessLock
 from lake.spool import Queue
 from monitors.dashboard.sections import SECTIONS
 from monitors.dashboard.security import Access
+from monitors.drift import DriftScore
+from monitors.drift_record import record
 from monitors.rules import load_rules
 from monitors.service import Service
 
@@ -63,13 +69,19 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> HealthLake:
         create(
             made.settings.lake, engine, "autumn", tables=["option_chain"], first=NOW.date(), last=NOW.date()
         )
-    for minute in (40, 45, 50, 55, 60):
+    checked(made, minutes=(40, 45, 50, 55, 60))
+    return made
+
+
+def checked(made: HealthLake, *, minutes: Sequence[int]) -> None:
+    """Let the monitors look at some minutes after eleven."""
+    rules = load_rules(made.settings.rules_file or made.settings.root / "rules.yaml")
+    for minute in minutes:
         moment = at(11 + minute // 60, minute % 60, 20).astimezone(UTC)
         Service(
-            made.settings, SessionCalendar.load(), load_rules(), disk_usage=lambda _: PLENTY,
+            made.settings, SessionCalendar.load(), rules, disk_usage=lambda _: PLENTY,
             clock=lambda now=moment: now,
         ).check()  # fmt: skip
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +222,7 @@ def test_a_statement_is_run_drawn_and_saved(browser: Browser, served: Served, tm
         page.fill("#sql", "SELECT * FROM read_text('/etc/hostname')")
         page.click("#sql-run")
         page.wait_for_selector("#sql-result .failed", timeout=30_000)
-        assert "Permission Error" in page.inner_text("#sql-result")
+        assert "read_text() tells of more than the lake" in page.inner_text("#sql-result")
     assert seen.complaints == []
 
 
@@ -260,10 +272,195 @@ def test_rows_that_are_spooled_appear_and_a_server_that_goes_is_told(
             opened(seen, served, "/")
             made.spool_rows("live", 4_321, spooled=NOW)
             expect(seen.page.locator("#now-NSE")).to_contain_text("4,321", timeout=8_000)
-        seen.page.wait_for_selector('#link[data-state="lost"]', timeout=20_000)
-        seen.page.wait_for_selector("#now-NSE.is-stale", timeout=20_000)
+            assert not seen.page.locator("#cut").is_visible()
+        expect(seen.page.locator("#cut")).to_contain_text("No connection", timeout=5_000)
+        assert seen.page.get_attribute("#link", "data-state") == "lost"
+        # At once, though none of its figures is old enough by itself.
+        expect(seen.page.locator("#now-NSE")).to_have_class(re.compile("is-stale"), timeout=1_500)
         assert "stale" in seen.page.inner_text("#now-NSE")
         seen.picture("now-stale-desktop-light")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot halt a process and let it go on")
+def test_a_server_that_falls_silent_is_told_wherever_the_reader_is(
+    browser: Browser, lake: HealthLake
+) -> None:
+    # No connection is closed: a network that is gone, a machine that sleeps.
+    with running(lake) as (process, url), watched(browser, size="phone") as seen:
+        for path in ("", "chain", "lake"):
+            seen.page.goto(url + path)
+            seen.page.wait_for_selector('#link[data-state="live"]', timeout=20_000)
+            seen.page.evaluate("scrollTo(0, document.body.scrollHeight)")
+            process.send_signal(signal.SIGSTOP)
+            try:
+                expect(seen.page.locator("#cut")).to_be_in_viewport(timeout=8_000)
+            finally:
+                process.send_signal(signal.SIGCONT)
+            expect(seen.page.locator("#cut")).to_be_hidden(timeout=20_000)
+
+
+def test_a_rule_is_whole_on_a_phone(browser: Browser, served: Served) -> None:
+    with watched(browser, size="phone") as seen:
+        opened(seen, served, "/health")
+        row = seen.page.locator("#health-BSE").get_by_role("row", name=re.compile("feed_stale"))
+        expect(row.get_by_role("cell")).to_have_count(3, timeout=20_000)
+        assert "31 m 20 s" in row.inner_text()
+        sticks_out = seen.page.evaluate(
+            """() => [...document.querySelectorAll(".rule-table tbody :is(th, td)")]
+                .filter((one) => one.getBoundingClientRect().right > innerWidth)
+                .map((one) => one.textContent)"""
+        )
+        assert sticks_out == []
+
+
+def test_lines_differ_in_the_legend_by_more_than_their_colour(browser: Browser, served: Served) -> None:
+    with watched(browser) as seen:
+        opened(seen, served, "/chain")
+        lines = seen.page.locator("#chain-pcr .line-sign line")
+        expect(lines).to_have_count(3, timeout=20_000)
+        assert len({lines.nth(place).get_attribute("stroke-dasharray") for place in range(3)}) == 3
+
+
+def test_a_slider_that_is_dragged_is_followed(browser: Browser, served: Served) -> None:
+    with watched(browser) as seen:
+        page = seen.page
+        opened(seen, served, "/chain")
+        moment = page.locator("#chain-moment")
+        last = int(page.get_attribute("#chain-place", "max") or 0)
+        # A hand that never rests: something must come before it does.
+        page.evaluate(
+            """() => {
+                const field = document.getElementById("chain-place");
+                window.moving = setInterval(() => {
+                    field.value = Number(field.value) - 1;
+                    field.dispatchEvent(new Event("input", { bubbles: true }));
+                }, 40);
+            }"""
+        )
+        expect(moment).not_to_have_attribute("data-place", str(last), timeout=10_000)
+        page.evaluate("clearInterval(window.moving)")
+        at = page.input_value("#chain-place")
+        expect(moment).to_have_attribute("data-place", at, timeout=20_000)
+        expect(page.locator("#chain-time")).to_contain_text(f"chain {int(at) + 1} of")
+        expect(page.locator("#chain-place-told")).to_have_text("")
+    assert seen.complaints == []
+
+
+def test_the_course_of_a_session_goes_on_as_its_chains_come(browser: Browser, tmp_path: Path) -> None:
+    made = build(tmp_path)
+    with serving(made.settings, clock=noon) as served, watched(browser) as seen:
+        page = seen.page
+        opened(seen, served, "/chain")
+        page.locator("#chain-pcr summary").click()
+        values = page.locator("#chain-pcr .chart-table tbody tr")
+        expect(values).to_have_count(166, timeout=20_000)
+        made.commit(OPTION_CHAIN, chain_rows(opening=at(12, 1), until=at(12, 2)), sequence=9)
+        expect(page.locator("#chain-time")).to_contain_text("12:02:00", timeout=20_000)
+        # The chart as well, which stood open at its table.
+        expect(values).to_have_count(168, timeout=20_000)
+    assert seen.complaints == []
+
+
+def test_a_folder_without_a_lake_is_no_failure(browser: Browser, tmp_path: Path) -> None:
+    empty = HealthLake(tmp_path)
+    empty.settings.root.mkdir()
+    with serving(empty.settings, clock=noon) as served, watched(browser) as seen:
+        for path in ("/", "/health"):
+            opened(seen, served, path)
+            expect(seen.page.get_by_text("There is no lake in this folder yet").first).to_be_visible(
+                timeout=20_000
+            )
+            assert seen.page.locator(".failed").count() == 0
+            seen.picture(f"empty-{path.strip('/') or 'now'}-desktop-light")
+    assert seen.complaints == []
+
+
+SPITE = (
+    """'"><img src=x onerror="document.title='run'"><script>document.title='run'</script>{{7*7}}\u2028&lt;"""
+)
+
+
+def spiteful(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A feed that stopped, and a symbol and a source that a browser would run, if it were let."""
+    named = [{**row, "source": SPITE} if row["symbol"] == "BANKNIFTY" else row for row in late(rows)]
+    return [{**row, "symbol": SPITE} if row["symbol"] == "SENSEX" else row for row in named]
+
+
+@pytest.fixture(scope="module")
+def spiteful_lake(tmp_path_factory: pytest.TempPathFactory) -> HealthLake:
+    """Spite in whatever comes from data: symbols, features, narratives, models, rules, evidence, comments."""
+    made = build(tmp_path_factory.mktemp("spite"), change=spiteful)
+    rules = made.folder / "rules.yaml"
+    summary = f"{SPITE.replace('{', '{{').replace('}', '}}')} for {{value:.0f}} s"
+    rules.write_text(f"rules:\n  feed_stale:\n    summary: {json.dumps(summary)}\n", encoding="utf-8")
+    made.further = {"alerts_log": made.folder / "alerts.log", "rules_file": rules}
+    feature = {"name": SPITE, "value": 1.0, "z": 1.0, "magnitude": 0.5, "contribution": 0.1}
+    given = {
+        "date": NOW.date(), "exchange": "NSE", "event_time": NOW, "received_time": NOW, "symbol": SPITE,
+        "signal": SPITE, "confidence": 0.6, "probabilities": {"BUY": 0.6, "HOLD": 0.3, "SELL": 0.1},
+        "regime": {"vix": SPITE, "trend": None, "expiry": None}, "model_version": SPITE, "dataset": SPITE,
+        "dataset_digest": SPITE, "depth": "exact", "top_features": [feature], "narrative": SPITE,
+        "source": SPITE, "expected": -0.5, "raw_score": 0.5,
+    }  # fmt: skip
+    made.commit(SIGNALS, [given])
+    start = at(11, 0).astimezone(UTC)
+    score = DriftScore(
+        window_start=start, window_end=start + timedelta(minutes=30), date=NOW.date(), exchange="NSE",
+        symbol=SPITE, feature=SPITE, method="level", score=2.0, threshold=1.0, p_value=0.5, effective_n=9.0,
+        drifted=True, verdict=SPITE, row_count=30, dataset=SPITE,
+    )  # fmt: skip
+    record(made.settings.lake, [score])
+    made.mirror()
+    checked(made, minutes=(40, 60))
+    return made
+
+
+def test_spite_in_whatever_comes_from_data_is_shown_and_not_run(
+    browser: Browser, spiteful_lake: HealthLake
+) -> None:
+    with serving(spiteful_lake.settings, clock=noon) as served, watched(browser) as seen:
+        page = seen.page
+        shown = set()
+        for path in [*(one.path for one in SECTIONS), *TABS]:
+            opened(seen, served, path)
+            page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+            nothing_ran(seen)
+            if "onerror" in page.inner_text("main"):
+                shown.add(path)
+        assert shown >= {"/", "/chain", "/drift", "/health", "/model/signals"}
+        opened(seen, served, "/health")
+        alert = page.locator(".alert", has_text="BSE feed_stale").first
+        alert.locator("summary").first.click()
+        assert "onerror" in alert.inner_text()
+        alert.get_by_label("What you do about it").fill(SPITE)
+        alert.get_by_role("button", name="I have seen it").click()
+        expect(alert.locator(".pill", has_text="seen by")).to_be_visible(timeout=20_000)
+        alert.get_by_label("Why").fill(SPITE)
+        alert.get_by_role("button", name="Tell nobody of it").click()
+        expect(page.get_by_role("button", name=re.compile("End silence"))).to_be_visible(timeout=20_000)
+        nothing_ran(seen)
+        opened(seen, served, "/lake")
+        quoted = SPITE.replace("'", "''")
+        name = SPITE.replace('"', '""')
+        for sql in (
+            f'SELECT range AS a, range + 1 AS "{name}" FROM range(5)',
+            f"SELECT DISTINCT symbol, '{quoted}' AS t FROM option_chain",
+            f'SELECT nothing FROM "{name}"',
+            f"SELECT '{quoted}'::INTEGER",
+        ):
+            page.fill("#sql", sql)
+            with page.expect_response("**/lake/sql", timeout=30_000):
+                page.click("#sql-run")
+            expect(page.locator("#sql-result")).to_contain_text("onerror", timeout=20_000)
+            nothing_ran(seen)
+    assert seen.complaints == []
+    assert seen.outside == []
+
+
+def nothing_ran(seen: Watched) -> None:
+    """What came from data made no element, and the title is ours."""
+    assert seen.page.locator("img[src='x'], main script:not([src]), [onerror]").count() == 0
+    assert seen.page.title().endswith("strikelake")
 
 
 def test_it_says_what_it_can_without_a_script(browser: Browser, served: Served) -> None:

@@ -81,6 +81,8 @@ def test_no_narrative_contradicts_the_attributions_or_the_class(
     for label, side in reasons:
         assert (mine[which(label)] > 0) == (side == "for")
     assert_values_are_told_rightly(told, values)
+    if reasons and "No single reason stands out" not in told:
+        assert most_moved(mine[by_size[0]]) >= 0.01
 
     short = context.generate_signal(values, event_time=AT).metadata["narrative"]
     assert not REASON.search(short)
@@ -88,6 +90,16 @@ def test_no_narrative_contradicts_the_attributions_or_the_class(
     assert LEAN.search(short)
     if ";" in short or "," in short.partition("%")[2]:
         assert "Context, not an explanation" in short
+
+
+def most_moved(step: float) -> float:
+    """How far a step of a class's score moves a probability, wherever it would be felt most."""
+    scores = np.linspace(-3, 3, 6001)
+
+    def logistic(score: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return 1 / (1 + np.exp(-score))
+
+    return float(np.abs(logistic(scores + step) - logistic(scores)).max())
 
 
 def which(label: str) -> str:
@@ -130,8 +142,12 @@ def test_it_reads_as_a_trader_speaks() -> None:
 def test_one_that_cannot_speak_plainly_says_so() -> None:
     opposed = [feature("vix", 14.0, -0.4), feature("trend", 1.0, 0.1)]
     faint = [feature("vix", 14.0, 0.4, magnitude=0.05)]
-    for reasons in (opposed, faint):
+    # The largest of ten that add next to nothing: four tenths of all that is said, and no reason.
+    whisper = [feature("vix", 14.0, 0.003), feature("trend", 1.0, 0.001, magnitude=0.1)]
+    for reasons in (opposed, faint, whisper):
         assert narrative("SELL", SHARES, reasons, explained=True).startswith("No single reason stands out; ")
+    least = [feature("vix", 14.0, 0.041)]
+    assert narrative("SELL", SHARES, least, explained=True).startswith("VIX 14.0, usual (for): ")
     nothing = narrative("SELL", SHARES, [feature("vix", 14.0, 0.0)], explained=True)
     assert nothing.startswith("No feature speaks for or against it: the model leans bearish")
     even = {"BUY": 0.33, "HOLD": 0.33, "SELL": 0.34}

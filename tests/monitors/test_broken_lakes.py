@@ -21,6 +21,7 @@ from health_lake import DAY, EXPIRIES, NOW, OPEN, HealthLake, Rows, at, build
 
 from catalog.contracts import HEALTH_METRICS, QUARANTINE
 from lake.process_lock import ProcessLock
+from lake.spool import Queue
 from monitors.alerting import standing_of
 from monitors.check import Check
 from monitors.evaluate import Judgement, Outcome
@@ -194,6 +195,18 @@ def filled(count: int) -> Callable[[HealthLake], Any]:
     return do
 
 
+def queue_told(*, waiting: int, highest: int, runs: bool = True) -> Callable[[HealthLake], Any]:
+    """An app whose queue of 10,000 was that full within ten seconds."""
+
+    def do(made: HealthLake) -> ProcessLock | None:
+        spool = made.spool("tracker")
+        spool.tell(Queue(waiting, highest, 10_000, int(NOW.timestamp() * 1e6) - 500_000))
+        spool.close()
+        return ProcessLock(made.settings.lake.spools / "tracker.tap.lock", role="app") if runs else None
+
+    return do
+
+
 def stopped(made: HealthLake) -> None:
     made.spool("live").close()
 
@@ -241,6 +254,7 @@ OTHERS = {
         "writer_behind NSE", lambda made: made.spool_rows("tracker", 10, spooled=at(11, 50))
     ),
     "the writer has stopped": Break("writer_stopped LAKE", stopped),
+    "the queue in an app's memory fills": Break("queue_filling LAKE", queue_told(waiting=0, highest=8_000)),
     "the spool fills": Break("spool_filling LAKE", filled(50)),
     "the spool is full": Break("spool_full LAKE", filled(95)),
     "the registry is behind": Break("registry_behind LAKE option_chain", mirror_behind),
@@ -355,7 +369,7 @@ def test_nothing_breaches_in_a_lake_that_is_well(sick: HealthLake, look: Look) -
     assert not check.could_not_run
     known = {one.rule.name for one in check.judgements if one.outcome is Outcome.OK}
     # These have nothing to look at in it: no app, no check before.
-    assert set(_BREAKING_RULES) - known == {"writer_stopped", "monitor_quiet"}
+    assert set(_BREAKING_RULES) - known == {"writer_stopped", "monitor_quiet", "queue_filling"}
 
 
 @pytest.mark.parametrize("name", CHAINS)
@@ -374,8 +388,10 @@ def test_chains_that_are_broken_breach_their_rule_alone(name: str, tmp_path: Pat
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_is_broken_breaches_its_rule_alone(name: str, sick: HealthLake, look: Look) -> None:
     broken = OTHERS[name]
-    broken.do(sick)
+    held = broken.do(sick)
     check = look(sick, **({"disk_usage": lambda _: broken.disk} if broken.disk else {}))
+    if isinstance(held, ProcessLock):
+        held.release()
     assert names(check) == expected_of(broken.expected)
     assert check.could_not_run == broken.expected.startswith("check_failed")
     for one in check.alerting:

@@ -109,7 +109,7 @@ def test_nothing_fires_in_weeks_that_are_well(
     # Every rule was really looked at, those that need a history as well; these have nothing to look at.
     passed = {name for name, outcome in looked if outcome is Outcome.OK}
     assert {rule.name for rule in rules.enabled} - passed == {
-        "writer_stopped", "monitor_quiet", "feature_drift", "attribution_drift",
+        "writer_stopped", "queue_filling", "monitor_quiet", "feature_drift", "attribution_drift",
     }  # fmt: skip
 
 

@@ -15,14 +15,15 @@ from health_lake import DAY, INDIA, NOW, OPEN, HealthLake, at, chain_rows
 from catalog.calendar import SessionCalendar
 from catalog.contracts import OPTION_CHAIN, QUARANTINE
 from lake.append import append
+from lake.process_lock import ProcessLock
 from lake.queries import load_folder
 from lake.session import Session
-from lake.spool import Entry
+from lake.spool import Entry, Queue
 from lake.table import TableSpec
 from monitors.check import Check, all_probes
 from monitors.evidence import inlined
 from monitors.lake_probes import HEALTH, health_query
-from monitors.metrics import METRICS, Shown
+from monitors.metrics import LAKE, METRICS, Sample, Shown
 from monitors.probes import Measured, Surroundings, measure, moment_of
 
 Look = Callable[..., Check]
@@ -130,6 +131,34 @@ def test_spooled_chains_count_for_the_age_of_the_feed(bare: HealthLake, calendar
     assert value(found, "feed_age_s") == 80
     assert value(found, "feed_age_s", "BSE") == 10 * 60 + 20
     assert value(found, "spooled_rows") == 2
+
+
+def test_the_fullest_queue_of_an_app_that_is_heard_counts_and_no_other(
+    bare: HealthLake, calendar: SessionCalendar
+) -> None:
+    bare.commit(OPTION_CHAIN, chain_rows(until=at(9, 20)))
+
+    def look() -> Sample:
+        return measured(bare, calendar).of("queue_used_pct", LAKE)[0]
+
+    def told(app_id: str, highest: int, ago_s: float) -> ProcessLock:
+        spool = bare.spool(app_id)
+        spool.tell(Queue(0, highest, 200, int((NOW.timestamp() - ago_s) * 1e6)))
+        spool.close()
+        return ProcessLock(bare.settings.lake.spools / f"{app_id}.tap.lock", role="app")
+
+    assert look().why == "no app runs that has a queue"
+    told("dead", 200, 1).release()
+    assert look().value is None
+    hung = told("hung", 200, 30)
+    assert "hung does not tell" in look().why
+    apps = [hung, told("one", 10, 1), told("two", 150, 1)]
+    found = look()
+    assert found.value == 75
+    assert (found.facts["app_id"], found.facts["highest"], found.facts["silent"]) == ("two", 150, ["hung"])
+    for app in apps:
+        app.release()
+    assert look().value is None
 
 
 @pytest.mark.parametrize(("cut_since", "expected"), [(at(12, 0), 100), (at(11, 58), 60)])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-from health_lake import NOW
+from health_lake import NOW, HealthLake
 
 from lake.settings import Settings
 from monitors.dashboard.app import Dashboard
@@ -20,7 +22,10 @@ from monitors.dashboard.sections import SECTIONS
 from monitors.dashboard.sections.section import Section
 from monitors.dashboard.security import Access
 from monitors.dashboard.server import Server, bound, configured
+from monitors.dashboard.wrong_tokens import WrongTokens
 from monitors.rules import load_rules
+
+PROGRAM = [sys.executable, "-u", "-c", "from lake.cli import main; main()"]
 
 _TOKEN = re.compile(r'"x-csrf-token": "([0-9a-f]+)"|name="_csrf_token" value="([0-9a-f]+)"')
 
@@ -80,11 +85,14 @@ def serving(
     clock: Callable[[], datetime] | None = None,
     access: Access | None = None,
     sections: Sequence[Section] = SECTIONS,
+    wrong: WrongTokens | None = None,
 ) -> Iterator[Served]:
     """Serve the page of a lake until the block ends."""
     more = {} if clock is None else {"clock": clock}
     rules = load_rules(settings.rules_file or settings.root / "rules.yaml")
-    dashboard = Dashboard(Backend.of(settings, rules, **more), access or Access(), sections=sections)
+    dashboard = Dashboard(
+        Backend.of(settings, rules, **more), access or Access(), sections=sections, wrong=wrong
+    )
     listening = bound("127.0.0.1", 0)
     server = Server(configured(dashboard), dashboard)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -98,3 +106,21 @@ def serving(
         thread.join(timeout=20)
         listening.close()
         assert not thread.is_alive()
+
+
+@contextmanager
+def running(made: HealthLake, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command as a user starts it, once it answers; and its address."""
+    process = subprocess.Popen(
+        [*PROGRAM, "--root", str(made.settings.root), "dashboard", "--port", "0", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        assert url.startswith("http://127.0.0.1:"), process.communicate()
+        yield process, url
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()

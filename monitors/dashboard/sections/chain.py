@@ -38,6 +38,9 @@ _OPEN_EVERY_S = 5
 _CLOSED_EVERY_S = 60
 """How often a page with the newest chain asks for a newer one; left overnight, it finds the morning's."""
 
+_COURSE_S = 30
+"""A page draws the session's course anew when its newest chain is so many seconds newer."""
+
 Values = dict[str, Any]
 
 
@@ -86,9 +89,17 @@ class ChainLook:
             "key": key, "chain": chain, "place": place, "places": len(steps),
             "follows": urlencode(newest) if follows else "",
             "every_s": _OPEN_EVERY_S if is_open else _CLOSED_EVERY_S,
-            "oi": oi_chart(chain), "smile": smile_chart(chain), "query": urlencode(chosen),
+            "stale_after": self._stale_after_s() if follows and is_open else 0,
+            "oi": oi_chart(chain), "smile": smile_chart(chain),
+            # Another address as the session goes on: a page draws what an address gives only once.
+            "course": urlencode(chosen | {"until": int(steps[-1]["event_time"].timestamp() // _COURSE_S)}),
             "address": f"/chain?{urlencode(newest if follows else chosen | {'at': at})}",
         }  # fmt: skip
+
+    def _stale_after_s(self) -> float:
+        """Age of the newest chain that a rule calls stale; 0 where none does."""
+        rules = self._backend.rules.enabled
+        return next((one.threshold for one in rules if one.metric == "feed_age_s"), 0)
 
     async def course(self, key: ChainKey) -> list[Values]:
         """Every chain of the session.

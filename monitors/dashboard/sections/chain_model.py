@@ -164,8 +164,8 @@ def course_chart(steps: Sequence[Mapping[str, Any]]) -> Chart:
         "Put-call ratio through the session",
         [step["event_time"] for step in steps],
         (
-            Series("PCR by open interest", [step["pcr_oi"] for step in steps]),
-            Series("PCR by volume", [step["pcr_volume"] for step in steps]),
+            Series("PCR by open interest", [step["pcr_oi"] for step in steps], "ratio"),
+            Series("PCR by volume", [step["pcr_volume"] for step in steps], "ratio"),
             Series("Underlying", [step["underlying_price"] for step in steps], "₹", scale="y2"),
         ),
         kind="time",

@@ -62,8 +62,10 @@ class DriftLook:
             NotFoundException: There is none of that name.
         """
         # Looked up among what is there: what the address says never becomes a path.
+        if exchange not in self._backend.exchanges:
+            raise NotFoundException("no such exchange is watched")
         known = {one.name for one in report_files(self.folder, exchange) if one.size_bytes <= _REPORT_BYTES}
-        if exchange not in self._backend.exchanges or name not in known:
+        if name not in known:
             raise NotFoundException("there is no such report; old ones are removed")
         return self.folder / exchange / name
 

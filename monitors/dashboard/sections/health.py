@@ -23,6 +23,7 @@ from monitors.dashboard.sections.health_model import (
     Sparks,
     alert_cards,
     disabled,
+    failures_of,
     places,
     rule_rows,
     sparks,
@@ -70,11 +71,13 @@ class HealthPage:
             except StrikelakeError as error:
                 problem = str(error)
         failures = check.measured.failures if check else []
+        has_lake = await asyncio.to_thread(self._backend.settings.lake.exists)
         return [
             {
                 "place": place,
                 "rows": rule_rows(check, courses, place) if check else None,
-                "failures": [one for one in failures if one.exchange == place],
+                "failures": failures_of(failures, place),
+                "has_lake": has_lake,
                 "problem": problem,
                 "checked_at": check.now if check else None,
             }

@@ -15,7 +15,7 @@ from monitors.dashboard.queries import dashboard_query
 from monitors.dashboard.sections.states import BY_SEVERITY, State, state_of
 from monitors.engine import Muted
 from monitors.evaluate import Judgement, counts
-from monitors.metrics import METRICS, label_text
+from monitors.metrics import METRICS, Failure, label_text
 from monitors.rules import Measure, Rule, RuleSet
 
 POINTS = 48
@@ -37,7 +37,8 @@ class RuleRow:
         about: What the metric is.
         value: What was compared, None for none.
         unit: Its unit.
-        limit: What is a breach, in words.
+        measure: What of the metric is compared, empty for its value.
+        comparison: How.
         limit_value: The threshold.
         state: How it stands.
         told: Why, where it is no pass.
@@ -49,7 +50,8 @@ class RuleRow:
     about: str
     value: float | None
     unit: str
-    limit: str
+    measure: str
+    comparison: str
     limit_value: float
     state: State
     told: str
@@ -126,7 +128,8 @@ def _row(one: Judgement, courses: Sparks, place: str) -> RuleRow:
         metric.about,
         one.value,
         unit,
-        limit_of(rule),
+        measure_of(rule),
+        rule.comparison,
         rule.threshold,
         state_of(one),
         one.told,
@@ -143,11 +146,19 @@ def series_text(labels: Mapping[str, str]) -> str:
     )
 
 
-def limit_of(rule: Rule) -> str:
-    """What of the metric is compared, and how: `change over 30 m <`, `>`."""
+def measure_of(rule: Rule) -> str:
+    """What of the metric is compared: `change over 30 m`; empty for its value."""
     over = f" over {rule.over_s / 60:g} m" if rule.over_s else ""
-    measure = "" if rule.measure is Measure.VALUE else f"{rule.measure}{over} "
-    return f"{measure}{rule.comparison}"
+    return "" if rule.measure is Measure.VALUE else f"{rule.measure}{over}"
+
+
+def failures_of(failures: Sequence[Failure], place: str) -> dict[str, list[str]]:
+    """Measurements of an exchange that could not be made, by what went wrong: each reason is told once."""
+    found: dict[str, list[str]] = {}
+    for one in failures:
+        if one.exchange == place:
+            found.setdefault(one.error, []).append(one.probe)
+    return found
 
 
 def tally(check: Check) -> dict[str, int]:

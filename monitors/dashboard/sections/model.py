@@ -17,7 +17,7 @@ from monitors.dashboard.model_reports import ModelReports, beeswarms, read_repor
 from monitors.dashboard.rendering import Renderer
 from monitors.dashboard.sections.model_view import boxes, last_signals, regime_tables, weights
 from monitors.dashboard.sections.section import Opened, Section
-from monitors.drift_model import model_in_use
+from monitors.drift_model import feature_counts, model_in_use
 
 _PLOT_BYTES = 10_000_000
 
@@ -63,7 +63,9 @@ class ModelLook:
             )
         except StrikelakeError as error:
             return {"exchange": exchange, "signals": [], "problem": str(error)}
-        return {"exchange": exchange, "signals": read.value, "problem": ""}
+        versions = {str(one.row["model_version"]) for one in read.value}
+        known = await asyncio.to_thread(feature_counts, self._backend.settings.models_dir, exchange, versions)
+        return {"exchange": exchange, "signals": read.value, "problem": "", "feature_counts": known}
 
     def plot(self, exchange: str, output: str) -> Path:
         """A beeswarm beside the reports.

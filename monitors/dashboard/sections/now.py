@@ -63,12 +63,14 @@ class NowLook:
         problems: list[str] = []
         look = await asyncio.to_thread(backend.streams.look, backend.exchanges, now)
         chains: Sequence[Mapping[str, Any]] = ()
+        has_lake = await asyncio.to_thread(backend.settings.lake.exists)
         try:
             chains = (
                 await backend.reader.read("newest_chains", newest_chains, tables=["option_chain"])
             ).value
         except StrikelakeError as error:
-            problems.append(str(error))
+            if has_lake:
+                problems.append(str(error))
         try:
             await asyncio.to_thread(self._read_batches)
         except StrikelakeError as error:
@@ -76,7 +78,9 @@ class NowLook:
         # A check takes longer than a look: the card shows the newest, and does not wait for the next.
         backend.health.begin()
         check = backend.health.newest
-        self._cards = [self._card(one, now, look, check, chains, problems) for one in backend.exchanges]
+        self._cards = [
+            self._card(one, now, look, check, chains, problems, has_lake) for one in backend.exchanges
+        ]
         self._looked_s = time.monotonic()
         return self._cards
 
@@ -88,10 +92,12 @@ class NowLook:
         check: Any,
         chains: Sequence[Mapping[str, Any]],
         problems: Sequence[str],
+        has_lake: bool,
     ) -> ExchangeNow:
         return exchange_now(
             exchange, now, calendar=self._backend.calendar, rules=self._backend.rules, look=look, check=check,
             chains=chains, batches=self._batches.get(exchange, []), problem="; ".join(problems),
+            has_lake=has_lake,
         )  # fmt: skip
 
     def _read_batches(self) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from catalog.calendar import SessionCalendar
-from lake.app_queue import NEARLY_FULL, AppQueue
+from lake.app_queue import AppQueue
 from lake.session import Session
 from lake.spool import Queue
 from monitors.check import Check
@@ -119,6 +119,7 @@ class ExchangeNow:
         batches: The newest micro-batches.
         problem: What could not be read.
         looked_at: When all this was looked at.
+        has_lake: Whether there is a lake at all.
     """
 
     exchange: str
@@ -135,6 +136,7 @@ class ExchangeNow:
     batches: tuple[Mapping[str, Any], ...]
     problem: str
     looked_at: datetime
+    has_lake: bool = True
 
 
 def newest_chains(session: Session) -> list[dict[str, Any]]:
@@ -178,13 +180,14 @@ def feed_of(rules: RuleSet, state: SessionState, newest: datetime | None, now: d
     )
 
 
-def app_of(app: AppQueue, now: datetime) -> AppNow:
+def app_of(rules: RuleSet, app: AppQueue, now: datetime) -> AppNow:
     """How the queue of an app stands; what was told long ago is not shown as if it were so now."""
     queue = app.known(now)
     if queue is not None:
-        is_full = queue.highest >= NEARLY_FULL * queue.capacity
-        state, told = (State.WARN, "nearly full") if is_full else (State.OK, State.OK.word)
-        return AppNow(app.app_id, queue, app.told_at, state, told)
+        rule = next((one for one in rules.enabled if one.metric == "queue_used_pct"), None)
+        if rule is not None and rule.breaches(100.0 * queue.highest / queue.capacity):
+            return AppNow(app.app_id, queue, app.told_at, BY_SEVERITY[rule.severity], "nearly full")
+        return AppNow(app.app_id, queue, app.told_at, State.OK, State.OK.word)
     if not app.runs:
         return AppNow(app.app_id, None, app.told_at, State.OFF, "does not run")
     if app.told is None:
@@ -234,6 +237,7 @@ def exchange_now(
     chains: Sequence[Mapping[str, Any]],
     batches: Sequence[Mapping[str, Any]],
     problem: str,
+    has_lake: bool = True,
 ) -> ExchangeNow:
     """The card of one exchange."""
     state = session_state(calendar, exchange, now)
@@ -254,10 +258,11 @@ def exchange_now(
         quality_told,
         stream,
         tuple(one for one in look.writers if one.app_id in stream.apps),
-        tuple(app_of(one, now) for one in look.queues if one.app_id in stream.apps),
+        tuple(app_of(rules, one, now) for one in look.queues if one.app_id in stream.apps),
         State.NONE if not stream.apps else State.BAD if stream.ledger.difference else State.OK,
         State.NONE if not stream.apps else BY_SEVERITY[lag.severity] if lag and is_late else State.OK,
         tuple(batches),
         problem or look.problem,
         now,
+        has_lake,
     )

@@ -5,9 +5,12 @@
   const meta = (name) => document.querySelector(`meta[name="${name}"]`)?.content ?? "";
   // The server's clock is the one that ages are counted by: a phone's may be minutes off.
   let ahead = Date.now() - Number(meta("server-now") || Date.now());
+  const opened = Date.now();
+  const SILENT_MS = 5000;  // the stream says something every two seconds
   let heard = 0;      // server time of the newest successful look
   let contact = Date.now();
   let connected = false;
+  let lostAt = 0;     // this machine's time
   const now = () => Date.now() - ahead;
 
   const pad = (value) => String(Math.floor(value)).padStart(2, "0");
@@ -20,7 +23,13 @@
   }
   const put = (element, text) => { if (element.textContent !== text) element.textContent = text; };
 
+  const zone = meta("zone") || "UTC";
+  const ofDay = new Intl.DateTimeFormat("en-IN", { timeZone: zone, hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZoneName: "short" });
+
   function tick() {
+    link();
+    const clock = document.getElementById("clock");
+    if (clock) put(clock, ofDay.format(now()));
     for (const one of document.querySelectorAll("[data-age-from]")) put(one, duration(now() - Number(one.dataset.ageFrom)));
     for (const one of document.querySelectorAll("[data-until]")) put(one, duration(Number(one.dataset.until) - now()));
     for (const card of document.querySelectorAll(".card")) {
@@ -30,21 +39,33 @@
       if (!asOf || !badge) continue;
       const age = now() - asOf;
       const limit = Number(card.dataset.staleAfter || 0) * 1000;
-      const stale = limit > 0 && age > limit;
+      // A card that the stream renews is stale as soon as the stream is cut.
+      const stale = limit > 0 && (age > limit || (lostAt > 0 && "live" in card.dataset));
       card.classList.toggle("is-stale", stale);
       put(badge, stale ? `⚠ stale: ${duration(age)} old` : age < 3000 ? "just now" : `${duration(age)} ago`);
     }
-    link();
   }
 
   function link() {
     const shown = document.getElementById("link");
     if (!shown) return;
     const silent = Date.now() - contact;
-    const state = !connected && !heard ? "wait" : connected && silent < 8000 ? "live" : "lost";
+    const started = Date.now() - opened < 8000;
+    const state = connected && silent < SILENT_MS ? "live" : !heard && started ? "wait" : "lost";
+    if (state !== "lost") lostAt = 0;
+    else if (!lostAt) lostAt = Date.now();
+    cut(state === "lost" && !document.hidden);
     const text = { live: "live", wait: "connecting", lost: document.hidden ? "paused" : "no connection" }[state];
     if (shown.dataset.state !== state) shown.dataset.state = state;
     put(shown.querySelector(".link-text"), text);
+  }
+
+  // Said where it cannot be missed: on a phone the header has been scrolled away.
+  function cut(is) {
+    const bar = document.getElementById("cut");
+    if (!bar) return;
+    put(document.getElementById("cut-age"), `${duration(now() - (heard || Number(meta("server-now"))))} old`);
+    if (bar.hidden === is) bar.hidden = !is;
   }
 
   function listen() {
@@ -62,8 +83,12 @@
       if (!event.detail?.message?.event) heard = Math.max(heard, now());
       tick();
     });
-    stream.addEventListener("htmx:sse:error", () => { connected = false; link(); });
-    stream.addEventListener("htmx:sse:close", () => { connected = false; link(); });
+    // A stream that ended is no error of htmx's; it says that it begins another.
+    stream.addEventListener("htmx:sse:before:connection", () => { connected = false; tick(); });
+    stream.addEventListener("htmx:sse:error", () => { connected = false; tick(); });
+    stream.addEventListener("htmx:sse:close", () => { connected = false; tick(); });
+    // htmx begins a broken stream anew, but not one that never began: the server was full, or away.
+    setInterval(() => { if (!connected) stream.dispatchEvent(new CustomEvent("again")); }, 5000);
   }
 
   function tell(text) {

@@ -40,6 +40,41 @@
     return made;
   }
 
+  // A line's sign in the legend is dashed as the line is: else only its colour would tell which it is.
+  function signs(plot, chart) {
+    const rows = [...plot.root.querySelectorAll(".u-legend .u-series")].slice(1);
+    chart.series.forEach((one, place) => {
+      const marker = rows[place]?.querySelector(".u-marker");
+      if (!marker || one.style === "bars" || one.style === "points") return;
+      const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+      const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
+      for (const [name, value] of [["viewBox", "0 0 26 6"], ["width", 26], ["height", 6], ["aria-hidden", "true"]]) svg.setAttribute(name, value);
+      for (const [name, value] of [["x1", 0], ["x2", 26], ["y1", 3], ["y2", 3], ["stroke", css(`--c${(place % 7) + 1}`)], ["stroke-width", 2.5], ["stroke-dasharray", DASHES[place % DASHES.length].join(" ")]]) line.setAttribute(name, value);
+      svg.append(line);
+      marker.className = "line-sign";
+      marker.removeAttribute("style");
+      marker.replaceChildren(svg);
+    });
+  }
+
+  // The word that all labels begin with, e.g. the column of a result that was split by others.
+  function shared(series) {
+    const [word] = series[0].label.split(" ");
+    return series.every((one) => one.label.startsWith(`${word} `)) ? word : undefined;
+  }
+
+  // What an axis counts: the unit that its series share, else what they are.
+  function axisLabel(series) {
+    const units = [...new Set(series.map((one) => one.unit))];
+    const text = series.length === 1 ? [series[0].label, series[0].unit].filter(Boolean).join(", ")
+      : units.length === 1 && units[0] ? units[0] : shared(series) ?? series.map((one) => one.label).join(" / ");
+    return text.length <= 42 ? text : undefined;
+  }
+
+  const ALONE = { time: 1800, number: 1, category: 0.5 };  // shown on both sides of a place that is the only one
+  const WHOLE = [1, 2, 5].flatMap((one) => Array.from({ length: 12 }, (_, power) => one * 10 ** power)).sort((a, b) => a - b);
+  const isWhole = (series) => series.every((one) => one.values.every((value) => value == null || Number.isInteger(value)));
+
   const MARK_ROW = 14;  // CSS pixels a label takes
 
   function marks(chart) {
@@ -82,11 +117,14 @@
       box.append(empty);
       return;
     }
+    const LABEL = { labelSize: 18, labelGap: 0, labelFont: "12px system-ui" };
     const names = chart.kind === "category" ? chart.x : null;
     const x = names ? chart.x.map((_, place) => place) : chart.x;
     const axis = { stroke: css("--dim"), grid: { stroke: css("--grid"), width: 1 }, ticks: { stroke: css("--grid"), width: 1 }, font: "12px system-ui" };
     const scales = { x: { time: chart.kind === "time" } };
-    if (chart.series.some((one) => one.style === "bars")) {
+    if (x.length === 1 || x[0] === x[x.length - 1]) {
+      scales.x.range = () => [x[0] - ALONE[chart.kind], x[0] + ALONE[chart.kind]];
+    } else if (chart.series.some((one) => one.style === "bars")) {
       scales.x.range = (_, low, high) => { const step = x.length > 1 ? (x[x.length - 1] - x[0]) / (x.length - 1) : 1; return [low - step, high + step]; };
     }
     // Times of day of the lake's zone, 24 hours; the date where a day begins, or where all is days.
@@ -99,11 +137,11 @@
         return shown;
       });
     };
-    const axes = [{ ...axis, ...(chart.kind === "time" ? { values: clock, size: 44 } : {}), ...(names ? { values: (_, places) => places.map((place) => names[place] ?? ""), splits: () => x } : {}), label: chart.kind === "time" ? undefined : chart.x_label || undefined, labelSize: 20, labelFont: "12px system-ui" }];
+    const axes = [{ ...axis, ...(chart.kind === "time" ? { values: clock, size: 44, space: (_, __, low, high) => high - low > 172800 ? 88 : 50 } : {}), ...(names ? { values: (_, places) => places.map((place) => names[place] ?? ""), splits: () => x } : {}), label: chart.kind === "time" ? undefined : chart.x_label || undefined, ...LABEL }];
     for (const scale of [...new Set(chart.series.map((one) => one.scale))]) {
       const mine = chart.series.filter((one) => one.scale === scale);
       scales[scale] = mine.some((one) => one.style === "bars") ? { range: (_, low, high) => [Math.min(0, low * 1.08), Math.max(0, high * 1.08) || 1] } : {};
-      axes.push({ ...axis, scale, side: scale === "y2" ? 1 : 3, size: 64, grid: scale === "y2" ? { show: false } : axis.grid, values: (_, ticks) => shortened(ticks) });
+      axes.push({ ...axis, scale, side: scale === "y2" ? 1 : 3, size: scale === "y2" ? 66 : 58, label: axisLabel(mine), ...LABEL, ...(isWhole(mine) ? { incrs: WHOLE } : {}), grid: scale === "y2" ? { show: false } : axis.grid, values: (_, ticks) => shortened(ticks) });
     }
     const options = {
       width: Math.max(240, box.clientWidth), height: Number(box.dataset.height) || chart.height,
@@ -117,6 +155,7 @@
       ],
     };
     const plot = new uPlot(options, [x, ...chart.series.map((one) => one.values)], box);
+    signs(plot, chart);
     plot.root.setAttribute("role", "img");
     plot.root.setAttribute("aria-label", described(chart));
     const watcher = new ResizeObserver(() => {

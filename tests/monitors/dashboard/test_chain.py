@@ -252,3 +252,20 @@ def test_a_chain_that_is_committed_while_the_page_is_open_is_the_next_to_be_show
         lake.commit(OPTION_CHAIN, [row for row in rows if row["event_time"] == last], sequence=2)
         assert "chain 4 of 4" in text_of(client.get("/chain/view").text)
         assert len(client.get("/chain/course.json", params=of()).json()["x"]) == 4
+
+
+def test_the_newest_chain_of_an_open_session_turns_stale_as_its_rule_says(
+    made: HealthLake, page: Page
+) -> None:
+    def limit(client: Page, **asked: Any) -> str | None:
+        found = re.search(
+            r'id="chain-now"[^>]*data-stale-after="([^"]*)"', client.get("/chain/view", params=asked).text
+        )
+        return found and found[1]
+
+    newest = {"exchange": "NSE", "chain": f"{EXPIRY}|live|NIFTY"}
+    assert limit(page, **newest) == "480.0"
+    # What is looked back at is as old as it is.
+    assert limit(page, **newest, date=str(DAY), at="2026-10-26T09:20:00+05:30") is None
+    with browsing(made.settings, NOW + timedelta(hours=6)) as evening:
+        assert limit(evening, **newest) is None

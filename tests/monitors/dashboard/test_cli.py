@@ -7,36 +7,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from command_line import call
 from health_lake import HealthLake
-
-PROGRAM = [sys.executable, "-u", "-c", "from lake.cli import main; main()"]
+from page_server import PROGRAM, running
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ends servers by a signal")
-
-
-@contextmanager
-def running(made: HealthLake, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command as a user starts it, once it answers; and its address."""
-    process = subprocess.Popen(
-        [*PROGRAM, "--root", str(made.settings.root), "dashboard", "--port", "0", *words],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        assert url.startswith("http://127.0.0.1:"), process.communicate()
-        yield process, url
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def ended(process: subprocess.Popen[str], *, within_s: float = 20.0) -> str:

@@ -87,7 +87,9 @@ def test_every_rule_of_every_exchange_has_a_line(served: Served) -> None:
 def test_a_value_stands_beside_its_threshold_and_state(served: Served) -> None:
     text = shown(served)
     card = text.partition('id="health-NSE"')[2].partition("</article>")[0]
-    row = next(one for one in re.findall(r"<tr data-state.*?</tr>", card, re.DOTALL) if ">feed_stale<" in one)
+    row = next(
+        one for one in re.findall(r"<tr [^>]*data-state.*?</tr>", card, re.DOTALL) if ">feed_stale<" in one
+    )
     # The last chain before 11:30 is of 11:29; noon is twenty seconds past.
     assert "31 m 20 s" in row
     assert "8 m 00 s" in row
@@ -99,7 +101,7 @@ def test_the_course_of_a_metric_is_drawn(served: Served) -> None:
     text = shown(served)
     card = text.partition('id="health-NSE"')[2].partition("</article>")[0]
     row = next(
-        one for one in re.findall(r"<tr data-state.*?</tr>", card, re.DOTALL) if ">rows_dropped<" in one
+        one for one in re.findall(r"<tr [^>]*data-state.*?</tr>", card, re.DOTALL) if ">rows_dropped<" in one
     )
     assert "<polyline" in row
 

@@ -124,7 +124,8 @@ def test_a_poll_that_fails_sends_no_sign_that_all_is_well() -> None:
         feed = feed_of(source)
         stream = feed.stream("now")
         got = [await anext(stream) for _ in range(4)]
-        assert got[1:] == [b":\n\n"] * 3  # the connection is there, and nothing else is said
+        # The connection is there, and nothing else is said.
+        assert got[1:] == [b"event: alive\ndata: 1\n\n"] * 3
         source.fails = False
         while b"hx-partial" not in got[-1]:
             got.append(await anext(stream))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -178,6 +179,8 @@ def test_a_waterfall_goes_from_what_every_row_starts_from_to_the_score(tmp_path:
     # -0.8 = -0.9 + 0.0512 - 0.0256 + 0.0744
     for told in ("starts from -0.9000", "+0.0512", "-0.0256", "other features +0.0744", "61.3 % -0.8000"):
         assert told in text
+    # Its model is not there, so nobody knows how many.
+    assert "All other features" in text
     scale = 96 / 0.1  # -0.9 is at 2 and -0.8 at 98
     ends = [2.0, 2 + scale * 0.0512, 2 + scale * 0.0256, 98.0]
     assert [kind for kind, *_ in steps_of(html)] == ["level", "up", "down", "up", "level"]
@@ -188,6 +191,43 @@ def test_a_waterfall_goes_from_what_every_row_starts_from_to_the_score(tmp_path:
         strict=True,
     ):  # fmt: skip
         assert (at, width) == pytest.approx(wanted, abs=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("count", "told"), [(2, "No other feature"), (3, "The one other feature"), (19, "All 17 other features")]
+)
+def test_how_many_features_the_rest_are_is_said(tmp_path: Path, count: int, told: str) -> None:
+    lake = HealthLake(tmp_path)
+    lake.commit(SIGNALS, [signal(1, "exact", expected=-0.9, raw_score=-0.8)])
+    version = signal(1, "exact")["model_version"]
+    write_info(lake, version, count)
+    write_info(lake, "another", 7)
+    with browsing(lake.settings, NOW) as client:
+        assert f"{told} +0.0744" in text_of(client.get("/model/signals").text)
+
+
+@pytest.mark.parametrize("version", ["../../outside", "..", "", "x/../../../outside"])
+def test_a_version_that_is_a_path_reads_no_other_folder(tmp_path: Path, version: str) -> None:
+    lake = HealthLake(tmp_path)
+    lake.commit(SIGNALS, [signal(1, "exact", expected=-0.9, raw_score=-0.8) | {"model_version": version}])
+    write_info(lake, "m", 19)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    shutil.copy(lake.settings.models_dir / "NSE" / "m" / "model.json", outside)
+    with browsing(lake.settings, NOW) as client:
+        assert "All other features +0.0744" in text_of(client.get("/model/signals").text)
+
+
+def write_info(lake: HealthLake, version: str, count: int) -> None:
+    """What a model's folder says of it, as far as monitors read it."""
+    folder = lake.settings.models_dir / "NSE" / version
+    folder.mkdir(parents=True)
+    document = {
+        "exchange": "NSE", "model_version": version, "created_at": NOW.isoformat(),
+        "dataset": {"name": "autumn", "content_digest": "0" * 32}, "symbols": ["NIFTY"],
+        "features": [{"name": f"f{number}"} for number in range(count)],
+    }  # fmt: skip
+    (folder / "model.json").write_text(json.dumps(document), encoding="utf-8")
 
 
 def test_a_table_of_an_earlier_version_shows_its_largest_features_and_gains_the_columns(

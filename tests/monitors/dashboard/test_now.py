@@ -224,8 +224,8 @@ def test_a_chain_is_remembered_when_its_entry_is_committed_and_a_new_spool_is_re
     [
         (True, 1, 40, "Waiting in the app 3 updates ✓ fine at most 40 of 1,000"),
         (True, 1, 900, "Waiting in the app 3 updates ▲ nearly full at most 900 of 1,000"),
-        (True, 60, 40, "Waiting in the app \N{EN DASH} updates ▲ live is silent , last heard 11:59:20 ago"),
-        (False, 1, 40, "Waiting in the app \N{EN DASH} updates ‖ live does not run , last heard"),
+        (True, 60, 40, "Waiting in the app \N{EN DASH} updates ▲ live is silent last heard 11:59:20 ago"),
+        (False, 1, 40, "Waiting in the app \N{EN DASH} updates ‖ live does not run last heard"),
         (True, None, 0, "Waiting in the app \N{EN DASH} updates ? live does not tell"),
         (False, None, 0, "Waiting in the app \N{EN DASH} updates no app runs here"),
     ],

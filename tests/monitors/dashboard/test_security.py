@@ -18,6 +18,7 @@ from lake.errors import SettingsError
 from monitors.dashboard.sections import SECTIONS
 from monitors.dashboard.security import Access, host_of, is_loopback
 from monitors.dashboard.token_file import FILE_NAME, token_of
+from monitors.dashboard.wrong_tokens import BURST, REFILL_S, WrongTokens
 
 TOKEN = "t" * 43
 PATHS = [section.path for section in SECTIONS]
@@ -115,6 +116,35 @@ class TestForgery:
         assert "another site" in answer.text
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize(
+    ("mode", "dest"),
+    [
+        ("no-cors", "image"),
+        ("cors", "empty"),
+        ("no-cors", "script"),
+        ("navigate", "iframe"),
+        ("navigate", "object"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/live/now", "/metrics", "/static/app.js"])
+def test_another_site_can_load_no_part_of_it(
+    page: Served, site: str, mode: str, dest: str, path: str
+) -> None:
+    headers = {"sec-fetch-site": site, "sec-fetch-mode": mode, "sec-fetch-dest": dest}
+    with page.client(headers=headers) as client:
+        answer = client.get(path)
+    assert answer.status_code == 403
+    assert page.dashboard.live.pages == 0
+
+
+def test_a_link_on_another_site_leads_here(page: Served) -> None:
+    headers = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    with page.client(headers=headers) as client:
+        assert client.get("/health").status_code == 200
+        assert client.post("/lake/sql", data={"sql": "SELECT 1"}).status_code == 403
+
+
 def test_cookies_are_out_of_reach_of_scripts_and_other_sites(page: Served) -> None:
     with page.client() as client:
         cookie = client.get("/").headers["set-cookie"].lower()
@@ -194,6 +224,83 @@ class TestToken:
         ]
         assert TOKEN not in caplog.text
         assert TOKEN not in repr(guarded.dashboard.access)
+
+
+class TestWrongTokens:
+    """Guessing is noticed and cheap, and locks nobody out."""
+
+    def test_a_few_are_mistakes_and_more_must_wait(self) -> None:
+        now = 100.0
+        wrong = WrongTokens(clock=lambda: now)
+        assert [wrong.count("a") for _ in range(BURST)] == [0] * BURST
+        assert wrong.count("b") == REFILL_S
+        now += REFILL_S / 2
+        assert wrong.count("a") == REFILL_S / 2
+        now += REFILL_S / 2
+        assert wrong.count("a") == 0
+        assert wrong.count("a") > 0
+        now += 1_000_000
+        assert [wrong.count("a") for _ in range(BURST + 1)] == [*[0] * BURST, REFILL_S]
+
+    def test_it_is_told_once_a_minute_and_takes_no_memory(self, caplog: pytest.LogCaptureFixture) -> None:
+        now = 0.0
+        wrong = WrongTokens(clock=lambda: now)
+        for number in range(2_000):
+            wrong.count(f"10.0.{number % 256}.{number // 256}")
+            now += 0.05  # a hundred seconds in all
+        told = [one for one in caplog.records if one.message == "wrong tokens"]
+        assert len(told) == 2
+        assert "10.0." in str(told[0].__dict__["last_from"])
+        assert not any(hasattr(value, "__len__") for value in vars(wrong).values())
+
+    def test_the_right_one_is_taken_while_somebody_guesses(self, made: HealthLake) -> None:
+        now = 0.0
+        access = Access(token=TOKEN)
+        wrong = WrongTokens(clock=lambda: now)
+        with (
+            serving(made.settings, clock=noon, access=access, wrong=wrong) as served,
+            served.client() as guessing,
+            served.client() as user,
+        ):
+            token = csrf_of(guessing.get("/login").text)
+            answers = [
+                guessing.post("/login", data={"token": f"guess {n}", "_csrf_token": token})
+                for n in range(BURST + 2)
+            ]
+            assert [one.status_code for one in answers] == [*[403] * BURST, 429, 429]
+            assert answers[-1].headers["retry-after"] == f"{REFILL_S:.0f}"
+            assert "too many" in answers[-1].text
+            # A header is no way around.
+            guessed = guessing.get("/metrics", headers={"authorization": "Bearer guess"})
+            assert guessed.status_code == 429
+            assert guessing.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+            token = csrf_of(user.get("/login").text)
+            answer = user.post("/login", data={"token": TOKEN, "_csrf_token": token})
+            assert answer.status_code == 303
+            assert user.get("/").status_code == 200
+            now += REFILL_S
+            token = csrf_of(guessing.get("/login").text)
+            answer = guessing.post("/login", data={"token": "mistyped", "_csrf_token": token})
+            assert answer.status_code == 403
+
+    def test_who_shows_none_is_not_counted(self, made: HealthLake) -> None:
+        with (
+            serving(made.settings, clock=noon, access=Access(token=TOKEN)) as served,
+            served.client() as client,
+        ):
+            assert {client.get("/").status_code for _ in range(2 * BURST)} == {303}
+
+    @pytest.mark.parametrize(("scheme", "is_secure"), [("https", True), ("http", False)])
+    def test_behind_tls_the_cookie_is_for_tls_alone(
+        self, made: HealthLake, scheme: str, is_secure: bool
+    ) -> None:
+        with (
+            serving(made.settings, clock=noon, access=Access(token=TOKEN)) as served,
+            served.client(headers={"x-forwarded-proto": scheme}) as client,
+        ):
+            token = csrf_of(client.get("/login").text)
+            answer = client.post("/login", data={"token": TOKEN, "_csrf_token": token})
+        assert ("secure" in answer.headers["set-cookie"].lower()) == is_secure
 
 
 class TestProxy:

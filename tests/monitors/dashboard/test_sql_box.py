@@ -8,6 +8,7 @@ import csv
 import io
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,6 +141,49 @@ def test_a_spreadsheet_takes_no_text_for_a_formula(visitor: Visitor) -> None:
     sql = "SELECT '=cmd()' AS a, '+1' AS b, '@x' AS c, '-2' AS d, -2 AS e, 'ok' AS f"
     rows = list(csv.reader(io.StringIO(visitor.send("/lake/csv", sql=sql).text)))
     assert rows[1] == ["'=cmd()", "'+1", "'@x", "'-2", "-2", "ok"]
+
+
+def test_no_separator_of_other_spreadsheets_begins_a_cell(visitor: Visitor) -> None:
+    sql = (
+        "SELECT 'a;=cmd()' AS t, 'b' || chr(9) || '=cmd()' AS u, '\uff1dcmd()' AS v, 'c;\"=cmd()' AS w, "
+        "'x; -1' AS x, 7 AS n"
+    )
+    text = visitor.send("/lake/csv", sql=sql).text
+    for separator in (",", ";", "\t"):
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator):
+            assert not [cell for cell in row if cell.startswith(("=", "\uff1d"))]
+    assert text.splitlines()[1].endswith(",x; -1,7")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"SELECT {','.join(['a>1'] * 4_000)} FROM range(1000) t(a)",
+        "SELECT repeat('<', 2000) AS a, repeat('&', 2000) AS b, repeat('x', 2000) AS c FROM range(1000)",
+    ],
+    ids=["many columns", "long texts"],
+)
+def test_a_result_too_large_for_a_page_holds_nobody_up(visitor: Visitor, page: Served, sql: str) -> None:
+    longest_s, done = 0.0, threading.Event()
+
+    def look() -> None:
+        nonlocal longest_s
+        with page.client() as other:
+            while not done.is_set():
+                began = time.monotonic()
+                assert other.get("/static/app.css").status_code == 200
+                longest_s = max(longest_s, time.monotonic() - began)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        answer = visitor.send("/lake/sql", sql=sql)
+    finally:
+        done.set()
+        looking.join()
+    assert "ask for less" in answer.text or "stopped" in answer.text
+    assert len(answer.content) < 2_000
+    assert longest_s < 5
 
 
 VALUES = {
