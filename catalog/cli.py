@@ -44,7 +44,8 @@ def calendar(
     ctx: typer.Context,
     exchange: Annotated[str, typer.Option(help="NSE or BSE.")] = "NSE",
     month: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m"], help="Which month  [default: this one]")
+        datetime | None,
+        typer.Option(formats=["%Y-%m"], metavar="YYYY-MM", help="Which month  [default: this one]"),
     ] = None,
     output: _OUTPUT = Format.TABLE,
 ) -> None:
@@ -74,7 +75,8 @@ def batches(
     table: Annotated[str | None, typer.Option(help="Only this table.")] = None,
     exchange: Annotated[str | None, typer.Option(help="Only this exchange.")] = None,
     date: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only this session date.")
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Only this session date."),
     ] = None,
     batch: Annotated[str | None, typer.Option(help="Only this batch id.")] = None,
     quality: Annotated[
@@ -118,7 +120,10 @@ def batches(
 def verify(
     ctx: typer.Context,
     since: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only sessions of this date and later.")
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Only sessions of this date and later."
+        ),
     ] = None,
     table: Annotated[str | None, typer.Option(help="Only this table.")] = None,
     output: _OUTPUT = Format.TABLE,

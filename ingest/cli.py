@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +19,10 @@ from ingest.run_cli import LIVE_SOURCES, SIMULATOR, run
 from lake.cli import command_line, settings_of
 from lake.errors import MalformedInputError, SettingsError, StrikelakeError, TableNotFoundError
 from lake.output import Format, TextOrJson, show_rows, to_json
+
+if TYPE_CHECKING:
+    from ingest.load import LoadSummary
+    from lake.settings import Settings
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -43,7 +48,7 @@ def load(
     captured_at: CapturedAt = None,
     output: Annotated[TextOrJson, typer.Option(help="How to print the summary.")] = TextOrJson.TEXT,
 ) -> None:
-    """Load recorded files; loading the same files twice adds nothing.
+    """Load recorded files; loading the same files twice adds nothing, loading one that grew adds the rest.
 
     Each file's format is recognised from its content, unless --source names it. Malformed input never
     stops a load: each bad row or file is in quarantine with its reason.
@@ -81,28 +86,51 @@ def load(
             )
         )  # fmt: skip
     else:
-        candles = f" ({summary.candles:,} of candles)" if summary.candles else ""
-        typer.echo(
-            f"{summary.files:,} files: {summary.chains:,} chains, {summary.rows:,} rows{candles} committed; "
-            f"{summary.known:,} {'updates' if candles else 'chains'} or rejects were loaded before"
-        )
-        if source is None:
-            typer.echo(f"recognised: {_formats(summary.sources)}")
-        if summary.quarantined:
-            total = sum(summary.quarantined.values())
-            reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in sorted(summary.quarantined.items()))
-            typer.echo(f"{total:,} rows in quarantine: {reasons}")
-            typer.echo(f"  see: {command_line(settings)} ingest quarantine list")
+        _tell(summary, settings, recognised=source is None)
     if not summary.mirrored:
         typer.echo("the catalog is behind: run 'strikelake catalog sync'", err=True)
     if summary.sources.keys() == {ANY_FORMAT}:
         raise MalformedInputError(
-            f"{summary.files:,} files and none in a known format; 'strikelake ingest sources' lists them, "
-            "--source names one"
+            f"{_counted(summary.files, 'file')} and none in a known format; 'strikelake ingest sources'"
+            " lists them, --source names one"
         )
     if summary.unreadable:
-        problems = "; ".join(f"{file}: {why}" for file, why in summary.unreadable.items())
-        raise StrikelakeError(f"{len(summary.unreadable)} files could not be opened: {problems}")
+        problems = [f"{file}: {why}" for file, why in summary.unreadable.items()]
+        if (more := len(problems) - _NAMED_FILES) > 0:
+            problems[_NAMED_FILES:] = [f"and {more:,} more, see --output json"]
+        count = _counted(len(summary.unreadable), "file")
+        raise StrikelakeError(f"{count} could not be opened: {'; '.join(problems)}")
+
+
+_NAMED_FILES = 10
+_WIDTH = 80
+
+
+def _tell(summary: LoadSummary, settings: Settings, *, recognised: bool) -> None:
+    """Print what a load did, for a person."""
+    candles = f" ({summary.candles:,} of candles)" if summary.candles else ""
+    lines = [
+        f"{_counted(summary.files, 'file')}: {_counted(summary.chains, 'chain')},"
+        f" {_counted(summary.rows, 'row')}{candles} committed;"
+        f" {summary.known:,} {'updates' if candles else 'chains'} or rejects were loaded before"
+    ]
+    if recognised:
+        lines.append(f"recognised: {_formats(summary.sources)}")
+    if summary.quarantined:
+        reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in sorted(summary.quarantined.items()))
+        lines.append(f"{_counted(sum(summary.quarantined.values()), 'row')} in quarantine: {reasons}")
+    for line in lines:
+        typer.echo(
+            textwrap.fill(
+                line, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+            )
+        )
+    if summary.quarantined:
+        typer.echo(f"  see: {command_line(settings)} ingest quarantine list")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _formats(sources: dict[str, int]) -> str:
@@ -110,7 +138,7 @@ def _formats(sources: dict[str, int]) -> str:
     from ingest.sources import ANY_FORMAT
 
     return ", ".join(
-        f"{'no known format' if name == ANY_FORMAT else name} {files:,} {'file' if files == 1 else 'files'}"
+        f"{'no known format' if name == ANY_FORMAT else name} {_counted(files, 'file')}"
         for name, files in sorted(sources.items())
     )
 

@@ -52,7 +52,11 @@ def demo(
     ctx: typer.Context,
     date: Annotated[
         datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="Session to simulate  [default: the last known one]"),
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            metavar="YYYY-MM-DD",
+            help="Session to simulate  [default: the last known one]",
+        ),
     ] = None,
     sessions: Annotated[
         int, typer.Option(min=1, max=250, help="How many sessions, up to that one: a model needs several.")

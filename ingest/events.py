@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from catalog.exchanges import canonical_exchange
 from ingest.origins import Origin, RawLegs
+
+if TYPE_CHECKING:
+    from ingest.sources.growth import Growth
 
 CHAIN_TABLE = "option_chain"
 FEATURE_TABLE = "ml_features"
@@ -60,6 +63,8 @@ class ChainUpdate:
         identity: What makes this update the same one when it is loaded again; None for live data.
         signal: What a model said of the symbol at that moment, one mapping by the columns of `signals`; None
             if there is none.
+        raw_legs: Its legs as they came, for rejects.
+        growth: How it came together, of files that may be read while they are written.
     """
 
     exchange: str
@@ -76,6 +81,7 @@ class ChainUpdate:
     identity: bytes | None = None
     signal: Any = None
     raw_legs: RawLegs | None = None
+    growth: Growth | None = None
 
 
 @dataclass(slots=True)

@@ -27,6 +27,7 @@ from ingest.events import (
 from ingest.feed_quality import FeedQuality
 from ingest.quarantine import quarantined
 from ingest.sources.base import FileReject, SourceAdapter
+from ingest.sources.growth import rest_of
 from ingest.sources.recognise import AnyFormat
 from lake.settings import Settings
 from lake.spool import Entry, Key
@@ -96,15 +97,12 @@ class _Loader:
             if item.identity in self._identities or self._stream.known(item.identity):
                 self._summary.known += 1
                 return
-            if isinstance(item, CandleUpdate):
-                rest = without_known(item, self._known_among)
-                if rest is None:
-                    self._summary.known += 1
-                    return
-                item = rest
-                self._identities.update(dict.fromkeys(item.parts))
-            if item.identity is not None:
-                self._identities[item.identity] = None
+            rest, further = self._rest(item)
+            self._identities.update(dict.fromkeys((*further, item.identity)))
+            if rest is None:
+                self._summary.known += 1
+                return
+            item = rest
         if isinstance(item, FileReject):
             self._take_file_reject(item)
             return
@@ -118,6 +116,15 @@ class _Loader:
             self._summary.chains += 1
         if self._rows >= _SPOOL_ROWS:
             self.spool()
+
+    def _rest(
+        self, item: ChainUpdate | CandleUpdate | FileReject
+    ) -> tuple[ChainUpdate | CandleUpdate | FileReject | None, Iterable[bytes]]:
+        """What of an update is new, None if nothing is, and what to remember of it beside its identity."""
+        if isinstance(item, CandleUpdate):
+            rest = without_known(item, self._known_among)
+            return rest, () if rest is None else rest.parts
+        return rest_of(item, self._known_among) if isinstance(item, ChainUpdate) else (item, ())
 
     def _known_among(self, identities: Sequence[bytes]) -> set[bytes]:
         return self._stream.known_among(identities) | self._identities.keys() & set(identities)

@@ -10,7 +10,8 @@ import typer
 CapturedAt = Annotated[
     datetime | None,
     typer.Option(
-        formats=["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"],
-        help="Indian time the files were saved at, for formats that do not say it.",
+        formats=["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"],
+        metavar="TIME",
+        help="Indian time the files were saved at, for formats that do not say it: '2026-06-30 15:31'.",
     ),
 ]

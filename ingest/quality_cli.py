@@ -31,7 +31,7 @@ class Exchange(StrEnum):
 
 def quality(
     ctx: typer.Context,
-    date: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Session date.")],
+    date: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Session date.")],
     exchange: Annotated[Exchange | None, typer.Option(help="Only this exchange  [default: all]")] = None,
     symbol: Annotated[str | None, typer.Option(help="Only this underlying, e.g. NIFTY.")] = None,
     output: Annotated[TextOrJson, typer.Option(help="How to print the report.")] = TextOrJson.TEXT,

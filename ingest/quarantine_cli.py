@@ -31,7 +31,9 @@ app = typer.Typer(
 
 _Reason = Annotated[str | None, typer.Option(help="Only this reason.")]
 _Source = Annotated[str | None, typer.Option(help="Only of this source.")]
-_Date = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only of this session.")]
+_Date = Annotated[
+    datetime | None, typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Only of this session.")
+]
 _Exchange = Annotated[str | None, typer.Option(help="Only NSE, or only BSE.")]
 
 

@@ -93,7 +93,11 @@ def run(
     app_id: Annotated[str | None, typer.Option(help="Name of the stream  [default: live-SOURCE]")] = None,
     date: Annotated[
         datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="Simulator: the session  [default: the last known one]"),
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            metavar="YYYY-MM-DD",
+            help="Simulator: the session  [default: the last known one]",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Simulator: same seed, same session.")] = 7,
     interval: Annotated[float, typer.Option(min=0.1, help="Simulator: seconds between chains.")] = 5.0,

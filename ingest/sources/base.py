@@ -8,7 +8,7 @@ candle goes into the update's `rejects`, a file that is no recording at all beco
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -80,10 +80,24 @@ def identity_of(*parts: str | bytes) -> bytes:
     """Digest of raw input (not of what it was converted to): the same input gives the same bytes."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
-        data = _bytes(part) if isinstance(part, str) else part
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
+        _add(digest, part)
     return digest.digest()
+
+
+def identities_of(fixed: Iterable[str | bytes], parts: Iterable[str | bytes]) -> Iterator[bytes]:
+    """Yield `identity_of(*fixed, ...)` of the first part, of the first two, and so on."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in fixed:
+        _add(digest, part)
+    for part in parts:
+        _add(digest, part)
+        yield digest.digest()
+
+
+def _add(digest: hashlib.blake2b, part: str | bytes) -> None:
+    data = _bytes(part) if isinstance(part, str) else part
+    digest.update(len(data).to_bytes(8, "little"))
+    digest.update(data)
 
 
 def _bytes(text: str) -> bytes:

@@ -72,7 +72,7 @@ def _lot_size(_row: Mapping[str, str], contract: Contract, reference: ReferenceD
         raise BadValueError(
             UNKNOWN_LOT_SIZE,
             f"contracts of {EXCHANGE} {symbol} on {day} that expire on {expiry} cannot become units;"
-            " add a line to lot_sizes.csv in the lake's folder and load again",
+            " add a line to lot_sizes.csv in the lake's folder and run 'strikelake ingest quarantine retry'",
         )
     return lot_size
 

@@ -14,6 +14,7 @@ from ingest.events import ChainUpdate, Reject
 from ingest.live_values import event_moment
 from ingest.origins import ChainOrigin, LegOrigin, Line, RawLegs
 from ingest.sources.base import identity_of
+from ingest.sources.growth import Growth
 from ingest.sources.values import BadValueError, shown, strike_price
 from ingest.sources.wire_format import UNKNOWN_LOT_SIZE, UNKNOWN_SYMBOL, BoundField, OptionType, WireFormat
 
@@ -196,8 +197,18 @@ class Chain:
         origin = LegOrigin(self._origin, option_type or said, strike, expiry, line=line)
         self._rejects.append(Reject(reason, told, payload, origin=origin))
 
-    def finish(self, identity: bytes) -> ChainUpdate:
-        """Return the chain; nothing may be added after."""
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """How many calls, puts and rejects there are so far."""
+        return len(self._legs["CE"]), len(self._legs["PE"]), len(self._rejects)
+
+    def finish(self, identity: bytes, growth: Growth | None = None) -> ChainUpdate:
+        """Return the chain; nothing may be added after.
+
+        Args:
+            identity: Of all its rows.
+            growth: How it came together, if its file may be read while it is written.
+        """
         for legs in self._legs.values():
             for leg in legs:
                 if leg["underlying_price"] is None:
@@ -207,7 +218,7 @@ class Chain:
             # Another identity: once a lot size is known, loading the same file again brings the rows in. With
             # some legs in, that would bring these in twice: the others come in by a retry of quarantine only.
             self._origin.loads_as = identity.hex()
-            identity = identity_of(identity, UNKNOWN_LOT_SIZE)
+            identity, growth = identity_of(identity, UNKNOWN_LOT_SIZE), None
         lot_sizes = {leg["lot_size"] for legs in self._legs.values() for leg in legs}
         return ChainUpdate(
             exchange=self._exchange,
@@ -224,4 +235,5 @@ class Chain:
             rejects=tuple(self._rejects),
             identity=identity,
             raw_legs=self._raw_legs,
+            growth=growth,
         )

@@ -19,6 +19,7 @@ from ingest.origins import Line
 from ingest.sources.base import FileReject, identity_of
 from ingest.sources.chain import Chain, Occurrences
 from ingest.sources.csv_table import TABLE_CHARACTERS, CsvTable, Row
+from ingest.sources.growth import Growth
 from ingest.sources.recognise import Sample
 from ingest.sources.recorded_file import (
     NotARecordingError,
@@ -75,11 +76,12 @@ _Key = tuple[str, str, str]
 
 @dataclass(slots=True)
 class _Group:
-    """The rows of one poll of one symbol and expiry, and their raw form for the identity."""
+    """The rows of one poll of one symbol and expiry, their raw form, and how the chain grew by each."""
 
     key: _Key
     chain: Chain
     raw: list[str] = field(default_factory=list)
+    counts: list[tuple[int, int, int]] = field(default_factory=list)
     strikes: set[str] = field(default_factory=set)
 
 
@@ -171,12 +173,15 @@ class _Poll:
                     group.chain.add(
                         option_type, fields, bound, strike=fields[self._strike], expiry=fields[self._expiry]
                     )
+            group.counts.append(group.chain.counts)
 
     def _finished(self) -> Iterator[ChainUpdate]:
         occurrences = Occurrences()
         for group in self._groups:
             time_text, symbol, expiry = group.key
-            identity = identity_of(
-                WIRE.source, symbol, time_text, expiry, self._table.header_text, *group.raw
+            growth = Growth(
+                (WIRE.source, symbol, time_text, expiry, self._table.header_text), group.raw, group.counts
             )
-            yield group.chain.finish(occurrences.identity(identity))
+            content = identity_of(*growth.fixed, *growth.rows)
+            identity = occurrences.identity(content)
+            yield group.chain.finish(identity, growth if identity == content else None)

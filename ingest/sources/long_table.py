@@ -12,6 +12,7 @@ from ingest.origins import Line
 from ingest.sources.base import identity_of
 from ingest.sources.chain import Chain, Occurrences
 from ingest.sources.csv_table import TABLE_CHARACTERS, Row
+from ingest.sources.growth import Growth
 from ingest.sources.recorded_file import NotARecordingError
 from ingest.sources.values import shown
 from ingest.sources.wire_format import BoundField, WireFormat, bind
@@ -96,16 +97,20 @@ class LongTable:
         header, header_text, reference, occurrences = around
         for symbol, rows in self._by_symbol(poll):
             chain = Chain(self.wire, reference, symbol=symbol, event_time=poll_time)
+            counts = []
             for row in rows:
                 if row.fault is not None:
                     line = Line(row.text, tuple(header), self.wire.option_type_names[0], row.place)
                     chain.reject(None, *row.fault, row.payload, line=line)
                 else:
                     self._add(chain, row.fields, fields)
-            raw = (row.identified for row in rows)
+                counts.append(chain.counts)
             symbol_text, time_text = ("" if each is None else str(each) for each in (symbol, poll_time))
-            identity = identity_of(self.wire.source, symbol_text, time_text, header_text, *raw)
-            yield chain.finish(occurrences.identity(identity))
+            fixed = (self.wire.source, symbol_text, time_text, header_text)
+            growth = Growth(fixed, [row.identified for row in rows], counts)
+            content = identity_of(*fixed, *growth.rows)
+            identity = occurrences.identity(content)
+            yield chain.finish(identity, growth if identity == content else None)
 
     def _add(self, chain: Chain, leg: dict[str, Any], fields: tuple[BoundField, ...]) -> None:
         option_type_name = self.wire.option_type_names[0]

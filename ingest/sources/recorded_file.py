@@ -8,10 +8,11 @@ import io
 import logging
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, cast
 
 from catalog.quarantine_store import recorded_file
 from ingest.events import CHAIN_TABLE, ChainUpdate, Reject
@@ -43,6 +44,9 @@ DOCUMENT_BYTES = 1 << 25
 
 KEPT_WHOLE_BYTES = 1 << 20
 """A file that could not be read is kept whole in quarantine if it packs to this; else by path and digest."""
+
+_MAY_GROW = 8
+"""Chains at the end of a file that may lack rows: those of the last poll, and of half a row after it."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK_BYTES = 1 << 20
@@ -81,7 +85,7 @@ def open_content(path: Path) -> Iterator[BinaryIO]:
         head = file.peek(len(ZIP_MAGIC))
         if head.startswith(_GZIP_MAGIC):
             unpacked = stack.enter_context(gzip.GzipFile(fileobj=file))
-            yield stack.enter_context(io.BufferedReader(AsUtf8(unpacked)))
+            yield stack.enter_context(io.BufferedReader(AsUtf8(cast(BinaryIO, unpacked))))
         elif head.startswith(ZIP_MAGIC):
             member = stack.enter_context(io.BufferedReader(OnlyMember(file)))
             yield stack.enter_context(io.BufferedReader(AsUtf8(member)))
@@ -265,16 +269,31 @@ def rejecting(
 ) -> Iterator[ChainUpdate | FileReject]:
     """Yield the chains and, where they end in a `NotARecordingError`, the reject of the file after them.
 
+    The last chains are told that they may grow.
+
     Args:
         wire: The format it is read as.
         path: The file.
         chains: What the file gives.
         part: Tells apart files of one name and content that stand in several folders.
     """
+    last: deque[ChainUpdate | FileReject] = deque()
+    failure: Exception | None = None
     try:
-        yield from chains
-    except NotARecordingError as error:
-        yield file_reject(wire, path, error.reason, error.detail, part=part)
+        for item in chains:
+            last.append(item)
+            if len(last) > _MAY_GROW:
+                yield last.popleft()
+    except (NotARecordingError, OSError) as error:
+        failure = error
+    for item in last:
+        if isinstance(item, ChainUpdate) and item.growth is not None:
+            item.growth.may_grow = True
+        yield item
+    if isinstance(failure, NotARecordingError):
+        yield file_reject(wire, path, failure.reason, failure.detail, part=part)
+    elif failure is not None:
+        raise failure
 
 
 def file_reject(wire: WireFormat, path: Path, reason: str, detail: str, *, part: str = "") -> FileReject:

@@ -14,6 +14,7 @@ from ingest.origins import Line
 from ingest.sources.base import identity_of
 from ingest.sources.chain import Chain
 from ingest.sources.csv_table import TABLE_CHARACTERS, CsvTable
+from ingest.sources.growth import Growth
 from ingest.sources.recorded_file import TextLines, report_unknown_names
 from ingest.sources.wire_format import OPTION_TYPES, WireFormat, bind
 
@@ -54,7 +55,7 @@ def one_chain(
     sides = [(option_type, bind(wire.fields(option_type), table.header)) for option_type in OPTION_TYPES]
     strike_name = next(name for name in wire.strike_names if name in table.header)
     chain = Chain(wire, reference, symbol=symbol, event_time=event_time)
-    raw = []
+    raw, counts = [], []
     for row in table.rows(limit_characters=TABLE_CHARACTERS):
         raw.append(row.identified)
         for option_type, fields in sides:
@@ -63,6 +64,8 @@ def one_chain(
                 chain.reject(option_type, *row.fault, row.payload, expiry=expiry, line=line)
             else:
                 chain.add(option_type, row.fields, fields, strike=row.fields[strike_name], expiry=expiry)
+        counts.append(chain.counts)
     said = (str(each) for each in (symbol, event_time, expiry))
-    yield chain.finish(identity_of(wire.source, *said, table.header_text, *raw))
+    growth = Growth((wire.source, *said, table.header_text), raw, counts)
+    yield chain.finish(identity_of(*growth.fixed, *growth.rows), growth)
     lines.check()

@@ -51,7 +51,9 @@ def test_without_a_source_each_format_is_recognised_and_named(strikelake: Any, t
     (folder / "c.csv").write_text("what,is\nthis,?\n", encoding="utf-8")
     told = strikelake("ingest", "load", str(folder)).stdout
     assert "recognised: no known format 1 file, bse-json 1 file, kite-poll 1 file" in told
-    assert "1 rows in quarantine: unknown_format 1" in told
+    assert "1 row in quarantine: unknown_format 1" in told
+    # A command is one line, so that it can be copied.
+    assert all(len(line) <= 80 for line in told.splitlines() if not line.startswith("  see: "))
     again = strikelake.json("ingest", "load", str(folder))
     assert (again["sources"], again["rows"]) == ({"any": 1, "bse-json": 1, "kite-poll": 1}, 0)
     assert "none in a known format" in strikelake("ingest", "load", str(folder / "c.csv"), code=1).stderr
