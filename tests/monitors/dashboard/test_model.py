@@ -74,7 +74,8 @@ def signal(minute: int, depth: str, **more: Any) -> dict[str, Any]:
     return {
         "date": DAY, "exchange": "NSE", "event_time": at, "received_time": at, "symbol": "NIFTY",
         "signal": "BUY", "confidence": 0.6125, "probabilities": {"BUY": 0.6125, "HOLD": 0.25, "SELL": 0.1375},
-        "regime": {"vix": "low", "trend": "up", "expiry": "expiry_day"}, "model_version": "m1", "dataset": "autumn",
+        "regime": {"vix": "low", "trend": "up", "expiry": "expiry_day"},
+        "model_version": "m1", "dataset": "autumn",
         "dataset_digest": "0" * 32, "depth": depth, "top_features": features,
         "narrative": "VIX lifts it.", "source": "live", **more,
     }  # fmt: skip
