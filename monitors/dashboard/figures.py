@@ -46,7 +46,10 @@ def measured(value: float | None, of: str = "") -> str:
     short = unit(of)
     if short == "₹":
         return f"₹{number(value, 0)}"
-    return f"{number(value)}{'' if short in {'', '%'} else ' '}{short}"
+    text = number(value)
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return f"{text}{'' if short in {'', '%'} else ' '}{short}"
 
 
 def duration(seconds: float | None) -> str:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 
 logger = logging.getLogger(__name__)
 
+_FRESH_MS = 5_000
+
 MOST_PAGES = 200
 """Open streams at the same time; one more is refused."""
 
@@ -110,6 +112,9 @@ class LiveFeed:
         """Server-sent events for one page, until it goes or the feed is closed."""
         topic, page, told_ms = self._topics[section], _Page(), 0
         self._loop = asyncio.get_running_loop()
+        if topic.poller is None or _now_ms() - topic.polled_ms > _FRESH_MS:
+            # Of when others looked, or before polls began to fail: who comes now would take it for new.
+            topic.newest = {}
         page.give(topic.newest)
         topic.pages.add(page)
         if topic.poller is None:
@@ -166,13 +171,17 @@ class LiveFeed:
                 )
             else:
                 wait_s = self._every_s
-                topic.polled_ms = time.time_ns() // 1_000_000
+                topic.polled_ms = _now_ms()
                 fresh = {target: text for target, text in made.items() if topic.newest.get(target) != text}
                 topic.newest = made
                 if fresh:
                     for page in topic.pages:
                         page.give(fresh)
             await asyncio.sleep(wait_s)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _encoded(text: str) -> bytes:

@@ -50,6 +50,7 @@ _HEADERS = {
     "cache-control": "no-store",
 }
 
+_PATH_CHARS = 1_000
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN_PATHS = ("/login", "/static/")
 
@@ -136,6 +137,14 @@ def host_of(authority: str) -> str:
     return (parts.hostname or "").lower() if plain else ""
 
 
+def _authority(origin: str) -> str:
+    """`host:port` of an origin, in lower case; empty if it has none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
 class Guard:
     """ASGI application around another, see the module."""
 
@@ -185,6 +194,8 @@ class Guard:
         host = headers.get("host", "")
         if len(named) != 1 or not self.access.is_ours(host_of(host)):
             return 421, "This page is not served under that name; start it with --allowed-host NAME."
+        if "\0" in scope["path"] or len(scope["path"]) > _PATH_CHARS:
+            return 400, "That is no address of this page."
         proxy = self.access.proxy_header
         if (
             proxy is not None
@@ -202,7 +213,7 @@ class Guard:
         if scope["method"] in _SAFE_METHODS:
             return None
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and _authority(origin) != host.lower():
             return 403, "A page of another site may not do that."
         return None
 

@@ -23,7 +23,9 @@ TIMEOUT_S = 10.0
 MEMORY_MB = 512
 _GRACE_S = 3.0
 _SQL_CHARS = 20_000
-_NOISE = re.compile(r"\n(?:Possible solutions|Database is launched in in-memory).*", re.DOTALL)
+_NOISE = re.compile(
+    r"(?:\n(?:Possible solutions|Database is launched in in-memory)| Use \"SET ).*", re.DOTALL
+)
 """What DuckDB advises needs settings that are locked here."""
 
 _KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LANG", "LC_ALL", "TZ")
@@ -89,6 +91,8 @@ class SqlBox:
     async def _ask(self, sql: str, form: str, rows: int) -> dict[str, Any]:
         if not sql.strip():
             raise QueryError("there is no statement")
+        if "\0" in sql:
+            raise QueryError("a statement is text: this has a character of no text (NUL)")
         if len(sql) > _SQL_CHARS:
             raise QueryError(f"a statement may have {_SQL_CHARS:,} characters here")
         try:

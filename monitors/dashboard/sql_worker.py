@@ -64,6 +64,8 @@ def _answer(order: dict[str, Any]) -> dict[str, Any]:
         return _run(order)
     except StrikelakeError as error:
         return {"error": str(error)}
+    except RecursionError:
+        return {"error": "the statement is nested too deeply to be looked at"}
     except (MemoryError, pa.ArrowMemoryError):
         return {"error": "it needs more memory than a statement may have here"}
     except pa.ArrowException as error:

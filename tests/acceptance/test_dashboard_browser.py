@@ -293,7 +293,7 @@ def test_a_server_that_falls_silent_is_told_wherever_the_reader_is(
             seen.page.evaluate("scrollTo(0, document.body.scrollHeight)")
             process.send_signal(signal.SIGSTOP)
             try:
-                expect(seen.page.locator("#cut")).to_be_in_viewport(timeout=8_000)
+                expect(seen.page.locator("#cut")).to_be_in_viewport(timeout=12_000)
             finally:
                 process.send_signal(signal.SIGCONT)
             expect(seen.page.locator("#cut")).to_be_hidden(timeout=20_000)
@@ -359,6 +359,24 @@ def test_the_course_of_a_session_goes_on_as_its_chains_come(browser: Browser, tm
         # The chart as well, which stood open at its table.
         expect(values).to_have_count(168, timeout=20_000)
     assert seen.complaints == []
+
+
+@pytest.mark.parametrize("status", [409, 500, 503])
+def test_a_card_outlives_an_answer_that_failed(browser: Browser, served: Served, status: int) -> None:
+    with watched(browser) as seen:
+        page = seen.page
+        opened(seen, served, "/paper")
+        html = "<div class='failed'>The disk <b>is full</b>.</div><script>document.title='run'</script>"
+        page.route(
+            "**/paper/NSE", lambda route: route.fulfill(status=status, content_type="text/html", body=html)
+        )
+        expect(page.locator("#told")).to_contain_text("The disk is full.", timeout=20_000)
+        expect(page.locator("#paper-NSE")).to_contain_text("Profit and loss")
+        page.unroute("**/paper/NSE")
+        with page.expect_response("**/paper/NSE", timeout=20_000) as again:
+            pass
+        assert again.value.ok
+        nothing_ran(seen)
 
 
 def test_a_folder_without_a_lake_is_no_failure(browser: Browser, tmp_path: Path) -> None:

@@ -148,9 +148,9 @@ class ChainLook:
         """A moment; without an offset it is one of the page's zone."""
         try:
             at = datetime.fromisoformat(text)
-        except ValueError:
+            return (at if at.tzinfo else at.replace(tzinfo=self._backend.zone)).astimezone(UTC)
+        except (ValueError, OverflowError):
             raise MalformedInputError(f"{text!r} is no time: give 2026-10-26T10:15") from None
-        return (at if at.tzinfo else at.replace(tzinfo=self._backend.zone)).astimezone(UTC)
 
 
 def _one_of(wanted: Any, known: list[Any], default: Any, told: list[str]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import getpass
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from litestar.enums import RequestEncodingType
 from litestar.params import Body
 from litestar.response import Template
 
-from lake.errors import AlertNotFoundError, StrikelakeError
+from lake.errors import AlertNotFoundError, MalformedInputError, StrikelakeError
 from monitors.alerting import opened_engine
 from monitors.alerts import AlertState
 from monitors.dashboard.backend import Backend
@@ -35,6 +36,7 @@ from monitors.rules import duration, runbook_sections
 
 _DAYS = 2
 _FIRST_PAINT_S = 0.15
+_COMMENT_CHARS = 500
 
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 
@@ -119,9 +121,10 @@ def _opened(backend: Backend, renderer: Renderer) -> Opened:
     @post("/health/acknowledge", status_code=200)
     async def acknowledge(request: Request[Any, Any, Any], data: Form) -> Template:
         """Somebody has seen an alert."""
-        who, mark, why = _who(request), data.get("fingerprint", ""), data.get("comment", "").strip()
+        who, mark = _who(request), data.get("fingerprint", "")
 
         def do() -> None:
+            why = _comment(data)
             with opened_engine(backend.settings, backend.rules) as (engine, _):
                 engine.acknowledge(backend.clock(), mark, author=who, comment=why)
 
@@ -130,10 +133,10 @@ def _opened(backend: Backend, renderer: Renderer) -> Opened:
     @post("/health/silence", status_code=200)
     async def silence(request: Request[Any, Any, Any], data: Form) -> Template:
         """Tell nobody of an alert for a while."""
-        who, mark, why = _who(request), data.get("fingerprint", ""), data.get("comment", "")
-        length = duration(data.get("length", ""), what="the length of a silence")
+        who, mark = _who(request), data.get("fingerprint", "")
 
         def do() -> None:
+            why, length = _comment(data), duration(data.get("length", ""), what="the length of a silence")
             now = backend.clock()
             with opened_engine(backend.settings, backend.rules) as (engine, _):
                 found = [
@@ -171,6 +174,18 @@ def _opened(backend: Backend, renderer: Renderer) -> Opened:
         return Template("health_alerts.html", context=context)
 
     return Opened([page, acknowledge, silence, end_silence], live)
+
+
+def _comment(data: Mapping[str, str]) -> str:
+    """What somebody says of an alert; every open page is sent it.
+
+    Raises:
+        MalformedInputError: It is longer than the form takes.
+    """
+    text = data.get("comment", "").strip()
+    if len(text) > _COMMENT_CHARS:
+        raise MalformedInputError(f"a comment may have {_COMMENT_CHARS} characters; this has {len(text):,}")
+    return text
 
 
 def _who(request: Request[Any, Any, Any]) -> str:

@@ -196,11 +196,17 @@ def _card(row: Mapping[str, Any]) -> SignalCard:
         for one, part, step in zip(features, parts, steps, strict=True)
     ]  # fmt: skip
     given = (row["probabilities"] or {}).items()
-    regime = ", ".join(f"{name} {value}" for name, value in (row["regime"] or {}).items() if value)
+    regime = ", ".join(_regime(name, value) for name, value in (row["regime"] or {}).items() if value)
     return SignalCard(
         row["event_time"], row, is_exact, bars, waterfall,
         [(name, p) for name, p in given if p is not None], regime,
     )  # fmt: skip
+
+
+def _regime(name: str, value: str) -> str:
+    """A state in words: `vix low`, `expiry day`."""
+    words = value.replace("_", " ")
+    return words if words.startswith(f"{name} ") else f"{name} {words}"
 
 
 Step = tuple[float, float]

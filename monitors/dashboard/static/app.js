@@ -100,8 +100,11 @@
     tell.timer = setTimeout(() => { told.hidden = true; }, 8000);
   }
   document.addEventListener("htmx:response:error", (event) => {
-    const status = event.detail?.ctx?.response?.status;
-    if (status === 401 || status === 403) tell("The page is older than the server: load it anew.");
+    const { response, text } = event.detail?.ctx ?? {};
+    if (response?.status === 401 || response?.status === 403) { tell("The page is older than the server: load it anew."); return; }
+    // What failed is told, and put in no place: a card that asks again by itself would be gone for good.
+    const said = new DOMParser().parseFromString(text ?? "", "text/html").body.textContent.replace(/\s+/g, " ").trim();
+    tell(said.slice(0, 400) || `The server answered ${response?.status}.`);
   });
   document.addEventListener("htmx:error", (event) => {
     if (event.target?.id !== "stream") tell("The server does not answer.");

@@ -137,7 +137,7 @@
         return shown;
       });
     };
-    const axes = [{ ...axis, ...(chart.kind === "time" ? { values: clock, size: 44, space: (_, __, low, high) => high - low > 172800 ? 88 : 50 } : {}), ...(names ? { values: (_, places) => places.map((place) => names[place] ?? ""), splits: () => x } : {}), label: chart.kind === "time" ? undefined : chart.x_label || undefined, ...LABEL }];
+    const axes = [{ ...axis, ...(chart.kind === "time" ? { values: clock, size: 44, space: (_, __, low, high) => high - low > 172800 ? 88 : high - low < 600 ? 76 : 50 } : {}), ...(names ? { values: (_, places) => places.map((place) => names[place] ?? ""), splits: () => x } : {}), label: chart.kind === "time" ? undefined : chart.x_label || undefined, ...LABEL }];
     for (const scale of [...new Set(chart.series.map((one) => one.scale))]) {
       const mine = chart.series.filter((one) => one.scale === scale);
       scales[scale] = mine.some((one) => one.style === "bars") ? { range: (_, low, high) => [Math.min(0, low * 1.08), Math.max(0, high * 1.08) || 1] } : {};

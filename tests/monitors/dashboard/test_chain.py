@@ -254,6 +254,15 @@ def test_a_chain_that_is_committed_while_the_page_is_open_is_the_next_to_be_show
         assert len(client.get("/chain/course.json", params=of()).json()["x"]) == 4
 
 
+@pytest.mark.parametrize(
+    "at", ["0001-01-01", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "noon", "\0", "2026-02-30"]
+)
+def test_a_moment_that_is_none_is_told(page: Page, at: str) -> None:
+    answer = page.get("/chain/view", params=of(at=at))
+    assert answer.status_code == 200
+    assert "is no time" in text_of(answer.text)
+
+
 def test_the_newest_chain_of_an_open_session_turns_stale_as_its_rule_says(
     made: HealthLake, page: Page
 ) -> None:

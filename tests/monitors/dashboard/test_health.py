@@ -171,6 +171,7 @@ def test_what_cannot_be_done_is_said(served: Served, path: str, form: dict[str, 
         ("99d", "x", "longer than"),
         ("-1h", "x", "duration"),
         ("1h", " ", "needs the comment"),
+        ("1h", "x" * 501, "500 characters"),
     ],
 )
 def test_a_silence_that_makes_no_sense_is_refused(
@@ -180,6 +181,8 @@ def test_a_silence_that_makes_no_sense_is_refused(
     with served.visitor() as visitor:
         answer = visitor.send("/health/silence", fingerprint=mark, length=length, comment=comment)
     assert told in html.unescape(answer.text)
+    assert answer.status_code == 200  # the card, with what was wrong in it
+    assert 'id="health-alerts"' in answer.text
     assert read_alerts(broken.settings, load_rules(), SessionCalendar.load(), noon()).silences == ()
 
 

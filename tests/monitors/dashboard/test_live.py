@@ -134,6 +134,40 @@ def test_a_poll_that_fails_sends_no_sign_that_all_is_well() -> None:
     run(test)
 
 
+def test_who_comes_after_all_have_gone_is_told_nothing_of_then() -> None:
+    async def test() -> None:
+        asked, answered = asyncio.Event(), asyncio.Event()
+        made = 0
+
+        async def produce() -> list[Fragment]:
+            nonlocal made
+            made += 1
+            if made > 1:
+                asked.set()
+                await answered.wait()
+            return [Fragment("a", f"<p>look {made}</p>"), Fragment("b", "<p>same</p>")]
+
+        feed = LiveFeed({"now": produce}, every_s=60.0, heartbeat_s=0.05)
+        first = feed.stream("now")
+        await anext(first)
+        assert b"look 1" in await anext(first)
+        await first.aclose()  # the last tab, at the close of yesterday
+        second = feed.stream("now")
+        said = [await anext(second)]
+        await asked.wait()
+        said.append(await anext(second))
+        assert b"look" not in b"".join(said)
+        answered.set()
+        while b"hx-partial" not in said[-1]:
+            said.append(await anext(second))
+        # What is the same as then as well: this page was never sent it.
+        assert b"look 2" in said[-1]
+        assert b"same" in said[-1]
+        await second.aclose()
+
+    run(test)
+
+
 def test_quiet_polls_are_told_by_a_beat() -> None:
     async def test() -> None:
         async def produce() -> list[Fragment]:

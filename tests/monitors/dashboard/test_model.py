@@ -74,7 +74,8 @@ def signal(minute: int, depth: str, **more: Any) -> dict[str, Any]:
     return {
         "date": DAY, "exchange": "NSE", "event_time": at, "received_time": at, "symbol": "NIFTY",
         "signal": "BUY", "confidence": 0.6125, "probabilities": {"BUY": 0.6125, "HOLD": 0.25, "SELL": 0.1375},
-        "regime": {"vix": "low", "trend": "up", "expiry": None}, "model_version": "m1", "dataset": "autumn",
+        "regime": {"vix": "low", "trend": "up", "expiry": "expiry_day"},
+        "model_version": "m1", "dataset": "autumn",
         "dataset_digest": "0" * 32, "depth": depth, "top_features": features,
         "narrative": "VIX lifts it.", "source": "live", **more,
     }  # fmt: skip
@@ -149,7 +150,7 @@ def test_what_is_no_plot_of_a_report_is_not_served(page: Page, address: str) -> 
 def test_a_signal_is_explained_by_signed_contributions(page: Page) -> None:
     text = text_of(page.get("/model/signals").text)
     assert "NIFTY ▲ BUY 61.3 % VIX lifts it." in text
-    assert "BUY 61.3 % , HOLD 25.0 % , SELL 13.8 % · regime: vix low, trend up" in text
+    assert "BUY 61.3 % , HOLD 25.0 % , SELL 13.8 % · regime: vix low, trend up, expiry day" in text
     assert "vix 13.25 -1.50 +0.0512" in text
     assert "atm_iv - - -0.0256" in text
 

@@ -100,11 +100,12 @@ class TestForgery:
         "header",
         [
             {"origin": "https://evil.example"},
+            {"origin": "http://[::1"},
             {"origin": "null"},
             {"sec-fetch-site": "cross-site"},
             {"sec-fetch-site": "same-site"},
         ],
-        ids=["origin", "null", "cross-site", "same-site"],
+        ids=["origin", "no origin at all", "null", "cross-site", "same-site"],
     )
     def test_another_origin_is_refused_even_with_a_token(
         self, page: Served, path: str, header: dict[str, str]
@@ -410,6 +411,12 @@ def test_http_methods_that_are_not_ours_are_refused(page: Served) -> None:
         for method in ("PUT", "DELETE", "PATCH", "TRACE"):
             assert client.request(method, "/lake/sql").status_code in {403, 405}
         assert client.post("/lake/sql", content=b"x" * 2_000_000).status_code in {403, 413}
+
+
+@pytest.mark.parametrize("path", ["/static/%00", "/%00", f"/static/{'a' * 5_000}", "/health%00"])
+def test_an_address_that_is_none_is_refused(page: Served, path: str) -> None:
+    with page.client() as client:
+        assert client.get(path).status_code == 400
 
 
 def test_files_outside_static_are_not_served(page: Served) -> None:

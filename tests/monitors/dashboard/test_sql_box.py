@@ -368,5 +368,20 @@ def test_a_result_over_time_is_drawn_a_line_for_each_group(visitor: Visitor) -> 
     assert 'data-chart="' not in visitor.send("/lake/sql", sql="SELECT 'a' AS t, 'b' AS u FROM range(3)").text
 
 
+@pytest.mark.parametrize(
+    ("sql", "told"),
+    [
+        (f"SELECT {'+'.join(['1'] * 900)}", "nested too deeply"),
+        (f"SELECT {'+'.join(['1'] * 5_000)}", "Max expression depth limit"),
+        ("SELECT 1\0, current_setting('threads')", "NUL"),
+    ],
+    ids=["deep", "deeper", "cut short"],
+)
+def test_a_statement_that_cannot_be_looked_at_is_not_run(visitor: Visitor, sql: str, told: str) -> None:
+    text = visitor.send("/lake/sql", sql=sql).text
+    assert told in text
+    assert "SET " not in text
+
+
 def test_a_statement_too_long_is_refused(visitor: Visitor) -> None:
     assert "characters" in visitor.send("/lake/sql", sql="SELECT " + "1," * 12_000 + "1").text
