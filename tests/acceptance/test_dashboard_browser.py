@@ -293,7 +293,7 @@ def test_a_server_that_falls_silent_is_told_wherever_the_reader_is(
             seen.page.evaluate("scrollTo(0, document.body.scrollHeight)")
             process.send_signal(signal.SIGSTOP)
             try:
-                expect(seen.page.locator("#cut")).to_be_in_viewport(timeout=12_000)
+                expect(seen.page.locator("#cut")).to_be_in_viewport(timeout=60_000)
             finally:
                 process.send_signal(signal.SIGCONT)
             expect(seen.page.locator("#cut")).to_be_hidden(timeout=20_000)
