@@ -66,7 +66,7 @@ def recording(request: pytest.FixtureRequest, tmp_path: Path) -> Recording:
 def test_a_file_that_was_cut_anywhere_is_completed_by_loading_it_whole(recording: Recording) -> None:
     right = recording.rows("right")
     cuts = recording.cuts()
-    for cut in cuts[:: max(1, len(cuts) // 24)]:
+    for cut in cuts[:: len(cuts) // 10 | 1]:  # an odd step: of both kinds
         lake = f"cut at {cut}"
         first = recording.load(lake, cut)
         assert recording.rows(lake) <= right
