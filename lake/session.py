@@ -205,6 +205,10 @@ class Session:
                 f"{kind.name} is no query: rows come in through ingest, and views are files of sql/views"
             )
         # EXPLAIN ANALYZE runs what it explains, whatever that is.
+        if self._confined and kind is duckdb.StatementType.MULTI:
+            raise QueryError(
+                "a PIVOT that looks its columns up is not taken here: name them, ON x IN ('a', 'b')"
+            )
         if self._confined and kind is not duckdb.StatementType.SELECT:
             raise QueryError(f"only SELECT is taken here, not {kind.name}")
 

@@ -42,6 +42,14 @@ def test_it_still_reads_tables_views_and_parts(session: Session) -> None:
     assert session.table("DESCRIBE option_chain").num_rows == len(OPTION_CHAIN.columns)
 
 
+def test_a_pivot_names_its_columns(session: Session) -> None:
+    pivot = "PIVOT option_chain ON option_type {} USING sum(oi) GROUP BY strike"
+    sides = session.table(pivot.format("IN ('CE', 'PE')"))
+    assert sides.column_names == ["strike", "CE", "PE"]
+    with pytest.raises(QueryError, match="name them"):
+        session.table(pivot.format(""))
+
+
 @pytest.mark.parametrize(
     "sql",
     [
