@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+from edited_table import Clock, write
 
 from catalog.calendar import SessionCalendar
 
@@ -16,21 +16,8 @@ SUNDAY = date(2026, 11, 8)
 HOUR = "*,2026-11-08,muhurat,18:00,19:00,Samvat 2083\n"
 
 
-class Clock:
-    """Seconds that pass when told to."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def write(path: Path, lines: str) -> None:
-    """Write the file so that its state differs, also where a disk keeps whole seconds."""
-    before = path.stat().st_mtime_ns if path.exists() else 0
-    path.write_text(HEADER + lines, encoding="utf-8")
-    os.utime(path, ns=(before + 2_000_000_000, before + 2_000_000_000))
+def write_lines(path: Path, lines: str) -> None:
+    write(path, HEADER + lines)
 
 
 @pytest.fixture
@@ -43,7 +30,7 @@ def test_a_file_that_appears_changes_and_goes_is_followed(tmp_path: Path, clock:
     calendar = SessionCalendar(path, clock)
     assert calendar.session("NSE", SUNDAY) is None
     assert calendar.version == 0
-    write(path, HOUR)
+    write_lines(path, HOUR)
     clock.now += 1.0
     session = calendar.session("NSE", SUNDAY)
     assert session is not None
@@ -52,7 +39,7 @@ def test_a_file_that_appears_changes_and_goes_is_followed(tmp_path: Path, clock:
     assert calendar.announced("NSE", SUNDAY) is None
     assert calendar.is_users("NSE", SUNDAY)
     assert calendar.close_of("NSE", SUNDAY) == session.close
-    write(path, HOUR.replace("19:00", "19:30"))
+    write_lines(path, HOUR.replace("19:00", "19:30"))
     clock.now += 1.0
     assert calendar.close_of("NSE", SUNDAY) == datetime(2026, 11, 8, 14, 0, tzinfo=UTC)
     path.unlink()
@@ -64,7 +51,7 @@ def test_a_file_that_appears_changes_and_goes_is_followed(tmp_path: Path, clock:
 def test_the_disk_is_not_asked_more_than_once_a_second(tmp_path: Path, clock: Clock) -> None:
     path = tmp_path / "calendar.csv"
     calendar = SessionCalendar(path, clock)
-    write(path, HOUR)
+    write_lines(path, HOUR)
     clock.now += 0.9
     assert calendar.session("NSE", SUNDAY) is None
     clock.now += 0.1
@@ -75,9 +62,9 @@ def test_a_bad_line_keeps_the_sessions_of_before_and_is_told_once(
     tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "calendar.csv"
-    write(path, HOUR)
+    write_lines(path, HOUR)
     calendar = SessionCalendar(path, clock)
-    write(path, HOUR + "NSE,tomorrow,holiday,,,\n")
+    write_lines(path, HOUR + "NSE,tomorrow,holiday,,,\n")
     with caplog.at_level(logging.ERROR):
         for _ in range(3):
             clock.now += 1.0
@@ -85,7 +72,7 @@ def test_a_bad_line_keeps_the_sessions_of_before_and_is_told_once(
     [told] = caplog.records
     assert "not valid" in told.message
     assert "calendar.csv, line 3" in str(told.__dict__["error"])
-    write(path, HOUR + "NSE,2026-12-01,holiday,,,closed\n")
+    write_lines(path, HOUR + "NSE,2026-12-01,holiday,,,closed\n")
     clock.now += 1.0
     assert calendar.holiday("NSE", date(2026, 12, 1)) == "closed"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 from datetime import date
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edited_table import Clock, write
 
 from catalog.calendar import SessionCalendar
 from catalog.editable_table import EditableTable
@@ -21,23 +21,6 @@ from lake.errors import SettingsError
 LOTS = "exchange,symbol,valid_from,lot_size\n"
 DAYS = "exchange,symbol,cycle,valid_from,weekday\n"
 DECEMBER, NEW_YEAR = date(2026, 12, 1), date(2027, 1, 26)
-
-
-class Clock:
-    """Seconds that pass when told to."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def write(path: Path, text: str) -> None:
-    """Write the file so that its state differs, also where a disk keeps whole seconds."""
-    before = path.stat().st_mtime_ns if path.exists() else 0
-    path.write_text(text, encoding="utf-8")
-    os.utime(path, ns=(before + 2_000_000_000, before + 2_000_000_000))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from edited_table import Clock
 from quality_readers import flagged, judged
 
 from catalog.calendar import SessionCalendar
@@ -22,16 +23,6 @@ from ingest.simulator import simulate_session
 
 SUNDAY = date(2026, 11, 8)
 LINE = "exchange,date,kind,open,close,note\nNSE,2026-11-08,muhurat,18:00,19:00,Samvat 2083\n"
-
-
-class Clock:
-    """Seconds that pass when told to."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def updates_of_that_hour(folder: Path) -> Iterator[ChainUpdate]:

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from edited_table import Clock
+
 from catalog.calendar import SessionCalendar
 from catalog.lots import LotSizes
 from catalog.reference import ReferenceData
@@ -16,16 +18,6 @@ from ingest.live.messages import MessageReader
 from ingest.tap import StreamTap
 
 HEADER = "exchange,symbol,valid_from,lot_size\n"
-
-
-class Clock:
-    """Seconds that pass when told to."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_contracts_become_units_once_a_line_says_their_lot(lake: Any, samples: Path) -> None:

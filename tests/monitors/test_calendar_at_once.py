@@ -6,6 +6,7 @@ import dataclasses
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from edited_table import Clock
 from health_lake import INDIA, HealthLake
 
 from catalog.calendar import SessionCalendar
@@ -16,16 +17,6 @@ from monitors.service import Service
 
 HOLIDAY = datetime(2026, 11, 10, 12, 0, tzinfo=INDIA)
 HEADER = "exchange,date,kind,open,close,note\n"
-
-
-class Clock:
-    """Seconds that pass when told to."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_a_health_check_sees_the_session_that_a_line_adds_and_the_one_it_takes_away(tmp_path: Path) -> None:
