@@ -444,8 +444,9 @@ def test_bytes_that_are_no_text_come_back_as_they_came_when_their_file_is_gone(
 ) -> None:
     number_field = specimen.number_fields[0]
     content = specimen.with_value(number_field, "MARK").replace(b"MARK", NO_TEXT)
-    if not specimen.is_text and content.count(NO_TEXT) != 1:
-        pytest.skip("its texts are checked or packed together: none of them can be read")
+    if content.startswith(b"PAR1"):
+        pytest.skip("Parquet's texts are read together: with one that is no text none of them can be read")
+    assert NO_TEXT in content
     ours, other = lake_with(loads.folder / "ours"), lake_with(loads.folder / "other")
     with monkeypatch.context() as patch:
         # As if the file were too large to be kept whole.
