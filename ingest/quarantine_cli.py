@@ -63,7 +63,10 @@ def list_rejects(
     for row in rows:
         typer.echo("\n".join(_group(row)))
     total = sum(row["row_count"] for row in rows)
-    typer.echo(f"{total:,} rows" if rows else "nothing is in quarantine" if everything else "nothing is open")
+    if rows:
+        typer.echo("1 row" if total == 1 else f"{total:,} rows")
+    else:
+        typer.echo("nothing is in quarantine" if everything else "nothing is open")
 
 
 _COLUMNS = (
